@@ -61,7 +61,7 @@ describe('a linked account in two processes', needsPostgres.skip ? needsPostgres
   }, 240_000)
 
   test('that was taken back is used by neither from then on, also while it was being refreshed', async () => {
-    double.tokenDelayMs = 500
+    const answer = double.holdTokens()
     const before = refreshes()
     const asking = pair.urls.map((url) => ask(url))
     await expect.poll(refreshes).toBe(before + 1)
@@ -69,6 +69,7 @@ describe('a linked account in two processes', needsPostgres.skip ? needsPostgres
       `update connections set state = 'ended', sealed = null, wrapped_key = null, key_version = null,
          lease = lease + 1, leased_until = null, ended_at = now()`,
     )
+    answer()
     for (const { status, body } of await Promise.all(asking))
       expect([status, body['code']]).toEqual([409, 'connection_required'])
     expect((await ask(pair.urls[1])).status).toBe(409)

@@ -65,6 +65,11 @@ export interface ProviderDouble extends AsyncDisposable {
   exchangeMood: ExchangeMood
   /** Before the token endpoint answers. */
   tokenDelayMs: number
+  /**
+   * From now on the token endpoint answers nobody, until the result is called: what has to come before its
+   * answer does so, however slow the machine is.
+   */
+  holdTokens(): () => void
   /** Of access tokens. */
   expiresInSeconds: number
   /** Whoever sits in front of it. */
@@ -97,6 +102,7 @@ export async function startProvider(): Promise<ProviderDouble> {
   const apiRequests: SeenRequest[] = []
   const revoked: string[] = []
   const issued: string[] = []
+  let tokensHeld = Promise.resolve()
 
   const server = createServer((request, response) => {
     answer(request, response).catch(() => response.destroy())
@@ -136,6 +142,11 @@ export async function startProvider(): Promise<ProviderDouble> {
     authorizeMood: 'agrees',
     exchangeMood: 'narrows',
     tokenDelayMs: 0,
+    holdTokens() {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      tokensHeld = promise
+      return resolve
+    },
     expiresInSeconds: 3_600,
     person: { sub: 'p-1', email: 'anne@acme.test' },
     api: () => ({ body: '{"ok":true}' }),
@@ -210,6 +221,7 @@ export async function startProvider(): Promise<ProviderDouble> {
   ): Promise<void> {
     const parameters = Object.fromEntries(new URLSearchParams(body))
     tokenRequests.push(parameters)
+    await tokensHeld
     await sleep(double.tokenDelayMs)
     const send = (status: number, value: unknown) =>
       response

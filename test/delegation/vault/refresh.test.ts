@@ -54,11 +54,12 @@ describeDatabases('an access token that is over', (kind) => {
 
   test('is not refreshed a second time by whoever looked while the first time was under way', async () => {
     await vaultParts.put({ tokens: double.grant(), endsIn: -1 })
-    double.tokenDelayMs = 100
+    const answer = double.holdTokens()
     const requestsBefore = double.tokenRequests.length
     const using = used()
     await expect.poll(() => refreshes(requestsBefore).length).toBe(1)
     const seen = await readRow(database, 'c_1')
+    answer()
     await using
     expect(seen && (await takeLease(database, seen, vaultParts.clock.now() + 60_000))).toBeUndefined()
   })
@@ -142,7 +143,7 @@ describeDatabases('an access token that is over', (kind) => {
 
   test('does not come back to life by a refresh that was in flight when it was taken back', async () => {
     await vaultParts.put({ tokens: double.grant(), endsIn: -1 })
-    double.tokenDelayMs = 200
+    const answer = double.holdTokens()
     const requestsBefore = double.tokenRequests.length
     const using = used()
     using.catch(() => undefined)
@@ -150,6 +151,7 @@ describeDatabases('an access token that is over', (kind) => {
     await database.query(
       `update connections set state = 'ended', sealed = null, wrapped_key = null, key_version = null, ended_at = now()`,
     )
+    answer()
     await expect(using).rejects.toMatchObject({ code: 'connection_required' })
     expect(await row()).toMatchObject({ state: 'ended', sealed: null })
     // What the provider gave meanwhile does not live on there either.
@@ -179,13 +181,14 @@ describeDatabases('an access token that is over', (kind) => {
 
   test('is not written over by whoever held the lease before', async () => {
     await vaultParts.put({ tokens: double.grant(), endsIn: -1 })
-    double.tokenDelayMs = 300
+    const answer = double.holdTokens()
     const requestsBefore = double.tokenRequests.length
     const lateUse = used()
     await expect.poll(() => refreshes(requestsBefore).length).toBe(1)
     // Its time is over while it waits, and another one comes in between.
     await database.query(`update connections set lease = lease + 1, sealed_at = now() + interval '1 hour'`)
     const sealed = (await row())?.sealed
+    answer()
     await lateUse
     expect((await row())?.sealed).toBe(sealed)
   })
@@ -235,12 +238,12 @@ describe('a provider that understands token exchange', () => {
       await vaultParts.put({ tokens: { accessToken, refreshToken } })
       const [requestsBefore, revokedBefore] = [double.tokenRequests.length, double.revoked.length]
       const usesBefore = await uses()
-      double.tokenDelayMs = 300
+      const answer = double.holdTokens()
       const using = used()
       await expect.poll(() => double.tokenRequests.length).toBe(requestsBefore + 1)
       await database.query(end)
+      answer()
       await expect(using).rejects.toMatchObject({ code: 'connection_required' })
-      double.tokenDelayMs = 0
       expect(await uses()).toEqual(usesBefore)
       // What it gave meanwhile does not live on there.
       expect(double.revoked.slice(revokedBefore).some((one) => one.startsWith('narrow_'))).toBe(isRevoked)

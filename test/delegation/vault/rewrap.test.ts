@@ -32,7 +32,6 @@ describeDatabases('a change of the vault’s key', (kind) => {
   afterAll(() => database?.close())
   beforeEach(async () => {
     double.mood = 'rotates'
-    double.tokenDelayMs = 0
     await database.query('delete from connections')
   })
 
@@ -104,11 +103,12 @@ describeDatabases('a change of the vault’s key', (kind) => {
   test('takes nothing from a refresh that is under way, nor gets in its way', async () => {
     const old = double.grant()
     await vaultParts.put({ tokens: old, endsIn: -1 })
-    double.tokenDelayMs = 200
+    const answer = double.holdTokens()
     const seen = double.tokenRequests.length
     const using = vaultParts.connections.withToken('c_1', async (token) => token, { recordedAs })
     await expect.poll(() => double.tokenRequests.length).toBe(seen + 1)
     expect(await keyring().rewrap(recordedAs)).toMatchObject({ rewrapped: 1 })
+    answer()
     const token = await using
     expect(token).not.toBe(old.accessToken)
     // What the refresh wrote is by its own process's key, and is found at the next run.
