@@ -148,9 +148,9 @@ describe('what is left of an answer', () => {
   test('is nothing at all where reading it would not end', async () => {
     let body = 'x'.repeat(3_000)
     for (let layer = 0; layer < 12; layer += 1) body = Buffer.from(`AAAA${body}`).toString('base64')
-    const startedAt = performance.now()
+    const before = process.threadCpuUsage()
     expect([undefined, body]).toContain(await scrub(body))
-    expect(performance.now() - startedAt).toBeLessThan(10_000)
+    expect(millisecondsSince(before)).toBeLessThan(10_000)
   })
 
   test('is there soon, of a body of a megabyte', async () => {
@@ -161,9 +161,9 @@ describe('what is left of an answer', () => {
       Uint8Array.from({ length: 786_432 }, (_, index) => (index * 7_919) % 251),
     ).toString('base64')
     for (const body of [words, base64]) {
-      const startedAt = performance.now()
+      const before = process.threadCpuUsage()
       expect(await scrub(`${body}${token}`)).toBe(`${body}[removed]`)
-      expect(performance.now() - startedAt).toBeLessThan(5_000)
+      expect(millisecondsSince(before)).toBeLessThan(5_000)
     }
   })
 
@@ -180,6 +180,12 @@ describe('what is left of an answer', () => {
     expect(turns).toBeGreaterThan(20)
   }, 120_000)
 })
+
+/** Of the processor, not by the clock: others may have it for a while. */
+function millisecondsSince(before: NodeJS.CpuUsage): number {
+  const { user, system } = process.threadCpuUsage(before)
+  return (user + system) / 1_000
+}
 
 const printable = Array.from({ length: 94 }, (_, index) => String.fromCharCode(0x21 + index))
 
