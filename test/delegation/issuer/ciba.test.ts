@@ -104,10 +104,12 @@ describe('a standard client (openid-client)', () => {
       return response
     }
     const started = await client.initiateBackchannelAuthentication(config, { scope, login_hint: 'anne' })
+    held = Date.now()
     await asking.poll('agent-app', started.auth_req_id)
     // Its first poll comes right after somebody else's.
     const polling = client.pollBackchannelAuthenticationGrant(config, { ...started, interval: 0.1 })
     await expect.poll(() => heard).toEqual([undefined, 'slow_down'])
+    held = undefined
     await asking.decide('anne', { answer: 'approve' })
     expect((await polling).scope).toBe('openid docs.search docs.read')
     expect(heard).toEqual([undefined, 'slow_down', undefined])
