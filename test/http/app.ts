@@ -28,6 +28,8 @@ export interface FaceOptions {
   /** Token → who it is, or the code of its refusal. */
   readonly tokens?: Readonly<Record<string, Principal | ErrorCode>>
   readonly perMinute?: number
+  /** Default: so many that a machine which stands still for a moment is in time. */
+  readonly requestDeadlineMs?: number
 }
 
 /** The real HTTP face over features that a test decides about, with what it logs. */
@@ -36,6 +38,7 @@ export function createFace({
   readDocument = () => Promise.reject(new Error('not asked for')),
   tokens = {},
   perMinute = 1_000,
+  requestDeadlineMs = 30_000,
 }: FaceOptions = {}) {
   const logged: object[] = []
   const shown: (PresentedProof | undefined)[] = []
@@ -56,7 +59,7 @@ export function createFace({
     publicUrl,
     hosts: hostsOf(publicUrl, '127.0.0.1', 8787),
     trustedProxies: [],
-    requestDeadlineMs: 1_000,
+    requestDeadlineMs,
     writeDeadlineMs: 20_000,
     now: Date.now,
     newTxn: () => {

@@ -128,6 +128,7 @@ describe('the deadline', () => {
     const started = Date.now()
     let left = 0
     const { ask } = createFace({
+      requestDeadlineMs: 1_000,
       retrieve: async (_, __, deadline) => {
         left = deadline.at - started
         await new Promise((_resolve, reject) =>
