@@ -2,6 +2,7 @@ import type { CliDeps } from '../../src/cli/deps.ts'
 import { runCli } from '../../src/cli/program.ts'
 import { createTerminal } from '../../src/cli/terminal.ts'
 import type { World } from '../support/world.ts'
+import { onceFollowing } from './once-following.ts'
 import { nobody } from './world.ts'
 
 /** What `remit …` printed: to stdout, to stderr, and to both as it came. */
@@ -42,7 +43,7 @@ export async function runRemit(
         },
       },
     }),
-    fetch: ((url: string, init: RequestInit) => service.app.request(url, init)) as typeof fetch,
+    fetch: onceFollowing(service.app),
     publicUrl: config.publicUrl,
     envToken: undefined,
     now: Date.now,

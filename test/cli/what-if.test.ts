@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { replaceOnce } from '../model/mutants.ts'
 import { openWorld, type World } from '../support/world.ts'
+import { onceFollowing } from './once-following.ts'
 import { type Ran, remit } from './world.ts'
 
 const dsl = readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')
@@ -37,9 +38,7 @@ afterAll(async () => {
 async function run(...argv: readonly string[]): Promise<Ran> {
   const envToken = await world.token({ user: 'dan' })
   const url = world.config.publicUrl
-  const ask = async (input: string | URL | Request, init?: RequestInit) =>
-    world.service.app.request(String(input), init)
-  return remit(argv, { home: folder }, { url, envToken, fetch: ask })
+  return remit(argv, { home: folder }, { url, envToken, fetch: onceFollowing(world.service.app) })
 }
 
 test('remit what-if says who would lose what, where it is filed, and that nothing was changed', async () => {
