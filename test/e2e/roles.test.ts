@@ -14,6 +14,8 @@ describe(
         databaseUrl: native.databaseUrl,
         openfga: native.openfga,
         roles: ['api', 'worker'],
+        // Whoever waits for a document does so no longer than that.
+        env: { REQUEST_DEADLINE_MS: '20000' },
       })
       await pair.command('collection', 'add', 'handbook', '--title', 'Handbook')
       await pair.command('service', 'add', 'loader', '--collection', 'handbook')
@@ -21,11 +23,15 @@ describe(
     }, 300_000)
     afterAll(() => pair?.[Symbol.asyncDispose]())
 
-    /** Sends a document to the first process; the answer's status after a wait of five seconds at most. */
-    async function put(id: string): Promise<number> {
+    /** Sends a document to the first process; the answer's status after a wait of so many seconds at most. */
+    async function put(id: string, seconds: number): Promise<number> {
       const response = await fetch(`${pair.urls[0]}/documents/${id}`, {
         method: 'PUT',
-        headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', prefer: 'wait=5' },
+        headers: {
+          authorization: `Bearer ${token}`,
+          'content-type': 'application/json',
+          prefer: `wait=${seconds}`,
+        },
         body: JSON.stringify({
           id,
           collection: 'handbook',
@@ -40,7 +46,7 @@ describe(
     }
 
     test('a document that the one accepts is taken in by the other, and whoever waits hears of it', async () => {
-      expect(await put('plan')).toBe(200)
+      expect(await put('plan', 15)).toBe(200)
     })
 
     test('the one that works answers nobody but its operators', async () => {
@@ -50,7 +56,7 @@ describe(
 
     test('while none works, a document is accepted and waits', async () => {
       await pair.stopSecond()
-      expect(await put('later')).toBe(202)
+      expect(await put('later', 5)).toBe(202)
       const [waits] = await pair.database.query<{ state: string }>(
         `select state from job_items where document_id = 'later'`,
       )
