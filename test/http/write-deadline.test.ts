@@ -56,8 +56,20 @@ test('a change that the database does not answer ends with a 503 that says that 
 
 test('readiness says within seconds that the database does not answer, to the public and to operators, and metrics go on', async () => {
   const held = holding(/insert into revisions/)
-  const write = put('handbook/held')
-  await expect.poll(() => storage.hits()).toBe(1)
+  let isOver = true
+  let write: Promise<Response> | undefined
+  await expect
+    .poll(() => {
+      // On a machine that stands still for a moment its time is over before it comes to that; again then.
+      if (isOver && storage.hits() === 0) {
+        isOver = false
+        write = put('handbook/held').finally(() => {
+          isOver = true
+        })
+      }
+      return storage.hits()
+    })
+    .toBeGreaterThan(0)
   const operators = (path: string) =>
     world.service.ops.request(`http://127.0.0.1:${world.config.ops.port}${path}`)
   const answers = await Promise.all([
@@ -69,9 +81,9 @@ test('readiness says within seconds that the database does not answer, to the pu
   expect(await answers[1]?.json()).toMatchObject({ status: 'unavailable', database: false })
   expect(await answers[2]?.text()).toMatch(/^remit_record_unsealed Nan$/im)
   held.resolve()
-  expect((await write).status).toBe(503)
-  expect((await world.call('GET', '/readyz')).status).toBe(200)
-}, 15_000)
+  expect((await write)?.status).toBe(503)
+  await expect.poll(async () => (await world.call('GET', '/readyz')).status).toBe(200)
+}, 60_000)
 
 test('the time of a change begins when all of it has arrived: a slow sender is not cut off', async () => {
   const text = JSON.stringify({ ...body, id: 'handbook/slow' })
