@@ -11,6 +11,7 @@ import { compose, type Service } from '../../src/compose/compose.ts'
 import type { Infrastructure } from '../../src/compose/infrastructure.ts'
 import { type Config, loadConfig } from '../../src/config/config.ts'
 import type { Embedder } from '../../src/embed/embedder.ts'
+import { AppError } from '../../src/kernel/errors.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
 import type { GuardedFetch } from '../../src/outbound/guarded-fetch.ts'
 import { createSystemFetch } from '../../src/outbound/guarded-fetch.ts'
@@ -133,6 +134,17 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
   })
   const { fga } = service
   const change = (tuples: readonly string[]): Tuple[] => tuples.map(toTuple)
+  /** A real server of a machine that stands still for a moment ends a Write unanswered; again is the same. */
+  const tries = options.backend?.openfga === 'server' && options.openfga === undefined ? 3 : 1
+  async function write(changed: Parameters<typeof fga.write>[0], triesLeft = tries): Promise<void> {
+    try {
+      await fga.write(changed)
+    } catch (error) {
+      const isUnanswered = error instanceof AppError && error.code === 'authorization_unavailable'
+      if (!isUnanswered || triesLeft <= 1) throw error
+      await write(changed, triesLeft - 1)
+    }
+  }
 
   for (const id of collections) {
     await service.ingest.saveCollection(operator('test'), {
@@ -167,8 +179,8 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     database,
     logged,
     call,
-    write: (...tuples) => fga.write({ writes: change(tuples) }),
-    remove: (...tuples) => fga.write({ deletes: change(tuples) }),
+    write: (...tuples) => write({ writes: change(tuples) }),
+    remove: (...tuples) => write({ deletes: change(tuples) }),
     put: (documents) =>
       takeIn(
         service.ingest,
