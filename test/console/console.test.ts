@@ -386,7 +386,7 @@ describe('the console', needsChromium, () => {
     await other.getByRole('link', { name: 'record_read' }).first().waitFor()
     await page.getByRole('button', { name: 'Sign out' }).click()
     await page.getByRole('heading', { name: 'You are signed out' }).waitFor()
-    await other.getByRole('heading', { name: 'You are signed out' }).waitFor({ timeout: 5_000 })
+    await other.getByRole('heading', { name: 'You are signed out' }).waitFor()
     expect(await other.getByText('user:anne').count()).toBe(0)
     await other.close()
     expect(await browser.findings('signed-out')).toEqual([])

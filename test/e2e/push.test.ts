@@ -82,7 +82,7 @@ describe('on a phone', needsChromium, () => {
     expect(await off.evaluate((element) => element === element.ownerDocument.activeElement)).toBe(true)
 
     await ask('anne')
-    await expect.poll(() => phone.subscribed()?.messages.length, { timeout: 5_000 }).toBe(1)
+    await expect.poll(() => phone.subscribed()?.messages.length, { timeout: 20_000 }).toBe(1)
     const [message] = phone.subscribed()?.messages ?? []
     expect(message?.text).not.toMatch(/secret|research|anne|ap_/)
     const [worker] = chromium.context.serviceWorkers()
@@ -99,7 +99,7 @@ describe('on a phone', needsChromium, () => {
       )
     // The browser drops what comes while it starts the worker. One tag: however often, it is shown once.
     await expect
-      .poll(() => deliver().then(shown), { timeout: 10_000, interval: 500 })
+      .poll(() => deliver().then(shown), { timeout: 20_000, interval: 500 })
       .toEqual([
         {
           title: 'Remit: look at this',
@@ -112,7 +112,7 @@ describe('on a phone', needsChromium, () => {
     const windows = () =>
       worker.evaluate(`clients.matchAll({ type: 'window', includeUncontrolled: true })
       .then((all) => all.filter(({ url }) => url.includes('/approvals')).length)`)
-    await expect.poll(windows, { timeout: 10_000 }).toBe(0)
+    await expect.poll(windows, { timeout: 20_000 }).toBe(0)
     await worker.evaluate(`(async () => {
       self.opened = []
       clients.openWindow = async (url) => void self.opened.push(url)
@@ -122,9 +122,9 @@ describe('on a phone', needsChromium, () => {
     const opened = () =>
       worker.evaluate(`registration.getNotifications()
       .then((all) => ({ opened: self.opened, left: all.length }))`)
-    await expect.poll(opened, { timeout: 10_000 }).toEqual({ opened: ['/approvals'], left: 0 })
+    await expect.poll(opened, { timeout: 20_000 }).toEqual({ opened: ['/approvals'], left: 0 })
     expect(policyBreaches).toEqual([])
-  }, 40_000)
+  }, 90_000)
 
   test('what it was told is so after the page is opened again, until it is ended there, or by signing out', async () => {
     await using phone = await openPhone('bob')
@@ -152,7 +152,7 @@ describe('on a phone', needsChromium, () => {
     await page.waitForTimeout(500)
     expect(phone.subscribed()?.messages).toEqual([])
     expect(await world.database.query(`select 1 from push_subscriptions where person = 'bob'`)).toEqual([])
-  }, 40_000)
+  }, 90_000)
 
   test('whoever may not be told there, or has no such browser, is told why', async () => {
     await using chromium = await openChromium({ width: 390, height: 844 })
@@ -164,7 +164,7 @@ describe('on a phone', needsChromium, () => {
     await page.getByRole('button', { name: 'Sign in', exact: true }).click()
     await page.getByText('On an iPhone or iPad, first put this page on your home screen').waitFor()
     expect(await page.getByRole('button', { name: 'Tell me on this device' }).isVisible()).toBe(false)
-  }, 40_000)
+  }, 90_000)
 
   test('Chromium finds nothing that keeps the page from being installed', async () => {
     await using phone = await openPhone('dan')
@@ -175,7 +175,7 @@ describe('on a phone', needsChromium, () => {
     const { installabilityErrors } = await cdp.send('Page.getInstallabilityErrors')
     // A context of a test is like a private window.
     expect(installabilityErrors.filter(({ errorId }) => errorId !== 'in-incognito')).toEqual([])
-  }, 40_000)
+  }, 90_000)
 })
 
 /** Runs in the page: a browser's subscriptions, kept at the double and in the page's own storage. */

@@ -29,7 +29,7 @@ export async function openChromium(options: ChromiumOptions = {}): Promise<Chrom
   const browser = await chromium.launch({ executablePath: native.chromium, args: ['--disable-gpu'] })
   const { script = true, width = 1280, height = 800 } = options
   const context = await browser.newContext({ javaScriptEnabled: script, viewport: { width, height } })
-  context.setDefaultTimeout(10_000)
+  context.setDefaultTimeout(20_000)
   const page = await context.newPage()
   restHand(await context.newCDPSession(page), page)
   return {

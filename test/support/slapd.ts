@@ -86,7 +86,7 @@ overlay ppolicy
   let child: ChildProcess | undefined
   const start = async (): Promise<void> => {
     child = spawn(program, ['-f', join(folder, 'slapd.conf'), '-h', urls, '-d', '0'], { stdio: 'ignore' })
-    for (let tries = 0; tries < 200; tries += 1) {
+    for (let tries = 0; tries < 1_200; tries += 1) {
       if (await answers(plainPort)) return
       await sleep(25)
     }

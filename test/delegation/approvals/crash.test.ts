@@ -132,7 +132,7 @@ describeBackends('a process that dies', (backend) => {
     // Whoever was to be told is gone; another process looks.
     await world.decide(approval, { answer: 'approve' })
     const another = await world.another()
-    expect(await another.wait(asker, approval.id, AbortSignal.timeout(10_000))).toMatchObject({
+    expect(await another.wait(asker, approval.id, AbortSignal.timeout(25_000))).toMatchObject({
       state: 'approved',
       grant: expect.any(String),
     })

@@ -148,7 +148,7 @@ describe('a wait', () => {
       }
       return seen
     }
-    const found = await waits.until(read, { id: 'ap_1', owner: 'x' }, AbortSignal.timeout(5_000))
+    const found = await waits.until(read, { id: 'ap_1', owner: 'x' }, AbortSignal.timeout(25_000))
     expect(found).toMatchObject({ state: 'denied' })
   })
 

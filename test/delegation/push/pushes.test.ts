@@ -190,7 +190,7 @@ describeDatabases('a notice', (kind) => {
     const browser = await world.browser(person)
     await world.ask(person)
     await using _process = world.process({ everyMs: 50 })
-    await expect.poll(() => browser.messages.length, { timeout: 5_000 }).toBe(1)
+    await expect.poll(() => browser.messages.length).toBe(1)
   })
 
   test.each([404, 410])('ends a subscription that the push service knows no more (%i)', async (status) => {
