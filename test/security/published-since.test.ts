@@ -136,29 +136,36 @@ describeDatabases('what was published since OpenFGA said yes', (database) => {
   ])(
     'is not mixed with what was there before, where it came between the two searches of a question: %i times',
     async (times, isComplete) => {
-      let edition = 0
-      const text = () => `The zirconium plan, edition ${edition}.`
-      await put(text(), 'user:anne')
-      const publishBetweenSearches = () =>
-        storage.set(vectorSearch, async () => {
-          storage.set(undefined)
-          await expect.poll(() => wordSearches, { timeout: 10_000 }).toBeGreaterThan(edition)
-          edition += 1
-          await put(text(), 'user:anne')
-          // Memory knows of it once a question was answered with it.
-          await expect.poll(() => texts('strict'), { timeout: 10_000 }).toEqual([text()])
-          if (edition < times) publishBetweenSearches()
+      const race = async () => {
+        let edition = 0
+        const text = () => `The zirconium plan, edition ${edition}.`
+        await put(text(), 'user:anne')
+        const publishBetweenSearches = () =>
+          storage.set(vectorSearch, async () => {
+            storage.set(undefined)
+            await expect.poll(() => wordSearches, { timeout: 10_000 }).toBeGreaterThan(edition)
+            edition += 1
+            await put(text(), 'user:anne')
+            // Memory knows of it once a question was answered with it.
+            await expect.poll(() => texts('strict'), { timeout: 10_000 }).toEqual([text()])
+            if (edition < times) publishBetweenSearches()
+          })
+        wordSearches = 0
+        publishBetweenSearches()
+        const { results, complete } = await world.retrieve(anne, {
+          query: 'zirconium plan',
+          mode: 'hybrid',
+          top_k: 5,
         })
-      wordSearches = 0
-      publishBetweenSearches()
-      const { results, complete } = await world.retrieve(anne, {
-        query: 'zirconium plan',
-        mode: 'hybrid',
-        top_k: 5,
-      })
-      expect([edition, complete]).toEqual([times, isComplete])
-      if (isComplete) expect(results.map(({ text }) => text)).toEqual([text()])
+        return { edition, complete, isWhole: results.map((result) => result.text).join() === text() }
+      }
+      let seen = await race()
+      // On a machine that stands still for a moment it ends by its deadline: once more from the beginning.
+      for (let tries = 0; tries < 5 && isComplete && !seen.complete; tries += 1) seen = await race()
+      expect([seen.edition, seen.complete]).toEqual([times, isComplete])
+      if (isComplete) expect(seen.isWhole).toBe(true)
     },
+    60_000,
   )
 
   test('shows no title either, where somebody is about to lend it', async () => {
