@@ -32,6 +32,8 @@ describe(
         ...settings.env,
         PUBLIC_URL: settings.url,
         DATABASE_URL: urlOf(name),
+        // It ends every wait for a document as well: 5 s are too few on a machine that is busy.
+        REQUEST_DEADLINE_MS: '20000',
         OPENFGA_API_URL: native.openfga?.url ?? '',
         OPENFGA_API_TOKEN: native.openfga?.token ?? '',
         // Some other issuer has to be trusted outside the demo; nobody comes from this one.
