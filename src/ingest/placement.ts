@@ -117,8 +117,11 @@ export async function decidePlacements(
   const restrictions = await readRestrictionsAbove(
     database,
     allowList,
+    // Of what is refused nothing is read: whether it is there must not show in what that costs.
     placements.flatMap((placement, index) =>
-      movedFrom(documents.get(placement.id), placement, wantedTags[index] ?? []),
+      errors[index] === undefined
+        ? movedFrom(documents.get(placement.id), placement, wantedTags[index] ?? [])
+        : [],
     ),
   )
   return placements.map((placement, index): PlacementDecision => {
@@ -188,7 +191,7 @@ function movedFrom(
 
 const restrictionsMax = 500
 
-/** With these as well. Where they are too many, or the document has no such relation, nobody reads it. */
+/** With these as well. Where they are too many, or nothing on a document says them, nobody reads it. */
 function restricted(
   tags: readonly Tag[],
   more: readonly Tag[],
@@ -196,10 +199,17 @@ function restricted(
   allowList: AllowList,
 ): readonly Tag[] {
   const isWidening = ({ relation }: Tag): boolean => allowList.isWidening('document', relation)
-  const isHeld = more.every((tag) => !isWidening(tag) && allowList.isStorable(toTuple(object, tag)))
-  if (!isHeld || more.length > restrictionsMax) return tags.filter((tag) => !isWidening(tag))
-  const known = new Set(tags.map(tagKey))
-  return [...tags, ...more.filter((tag) => !known.has(tagKey(tag)))]
+  const fitting = more.filter(
+    (tag) =>
+      !isWidening(tag) &&
+      allowList.restrictsByItself('document', tag.relation) &&
+      allowList.isStorable(toTuple(object, tag)),
+  )
+  const isHeld = fitting.length === more.length && more.length <= restrictionsMax
+  // What its collection blocks holds on.
+  const kept = isHeld ? tags : tags.filter((tag) => !isWidening(tag) || tag.relation === 'filed_in')
+  const known = new Set(kept.map(tagKey))
+  return [...kept, ...fitting.slice(0, restrictionsMax).filter((tag) => !known.has(tagKey(tag)))]
 }
 
 interface Known {

@@ -35,14 +35,22 @@ export async function readRestrictionsAbove(
     ...after,
   ])
   const up = await readUp(sql, [...new Set(roots)])
-  const tagsByObject = await readTags(sql, reachedFrom(roots, up), allowList.restrictions)
-  const above = (objects: readonly string[]): ReadonlyMap<string, Tag> =>
-    new Map(
-      reachedFrom(objects, up)
-        .flatMap((object) => tagsByObject.get(object) ?? [])
-        .filter((tag) => !isSensitiveTag(tag))
-        .map((tag) => [tagKey(tag), tag]),
-    )
+  const tagsByObject = await readTags(sql, reachedFrom(roots, up), allowList.restricting)
+  // Many documents of an import have the same parents.
+  const known = new Map<string, ReadonlyMap<string, Tag>>()
+  function above(objects: readonly string[]): ReadonlyMap<string, Tag> {
+    const key = objects.join(' ')
+    const found =
+      known.get(key) ??
+      new Map(
+        reachedFrom(objects, up)
+          .flatMap((object) => tagsByObject.get(object) ?? [])
+          .filter((tag) => !isSensitiveTag(tag))
+          .map((tag) => [tagKey(tag), tag]),
+      )
+    known.set(key, found)
+    return found
+  }
   return {
     of({ collection, before, after }) {
       const staying = before.filter((parent) => after.includes(parent))

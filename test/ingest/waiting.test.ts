@@ -29,6 +29,7 @@ describeBackends('what was accepted and waits', (backend) => {
         tuple('user:bob blocked zone:outer'),
         tuple('group:barred#member blocked folder:south'),
         tuple('user:bob member group:barred'),
+        tuple('user:fay blocked collection:closed'),
       ],
       deletes: [],
     })
@@ -345,6 +346,12 @@ describeBackends('what was accepted and waits', (backend) => {
       expect(await world.sees('user:anne', 'crowded')).toBe('old')
       await put({ id: 'crowded', text: 'new', access: within('open') })
       expect(await world.sees('user:anne', 'crowded')).toBeUndefined()
+      // Whoever is let read it now may be blocked by the collection, or above the folder.
+      await change(docs, {
+        writes: ['fay', 'p3', 'anne'].map((one) => `user:${one} viewer document:crowded`),
+      })
+      expect(await world.sees('user:anne', 'crowded')).toBe('old')
+      for (const user of ['user:fay', 'user:p3']) expect(await world.sees(user, 'crowded')).toBeUndefined()
       await end()
       expect(await world.sees('user:anne', 'crowded')).toBe('new')
     })

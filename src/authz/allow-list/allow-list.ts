@@ -71,8 +71,8 @@ export interface AllowList {
    * `group#member`, that depends on where it is named: false.
    */
   restrictsByItself(type: string, relation: string): boolean
-  /** Names of relations that restrict by themselves on some type, and let nobody read there. */
-  readonly restrictions: readonly string[]
+  /** Names of relations that may keep somebody from reading on some type, and let nobody read there. */
+  readonly restricting: readonly string[]
 }
 
 /** A version of the model with its list. */
@@ -146,10 +146,11 @@ export function createAllowList(modelId: string, rows: readonly Row[], model: Mo
     isStorable: (tuple) => checkTuple(model, tuple) === undefined,
     isWidening: (type, relation) => polarity.grants(tupleOf(type, relation)),
     restrictsByItself,
-    restrictions: [...model.types].flatMap(([type, relations]) =>
-      [...relations.keys()].filter(
-        (relation) => restrictsByItself(type, relation) && !polarity.grants(tupleOf(type, relation)),
-      ),
+    restricting: [...model.types].flatMap(([type, relations]) =>
+      [...relations.keys()].filter((relation) => {
+        const tuple = tupleOf(type, relation)
+        return polarity.restricts(tuple) && !polarity.grants(tuple)
+      }),
     ),
   }
 }
