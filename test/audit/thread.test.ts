@@ -23,11 +23,12 @@ describe.each([
         { event: 'agent_blocked', agent: 'thief' },
       )
     /** As many other actions of one trace. */
-    const others = (count: number, trace: string) =>
+    const others = (count: number, trace: string, txn: string | null = null) =>
       database.query(
         `insert into decision_records (txn, event, subject, actors, client, trace_id, detail)
-         select 't_noise' || n, 'agent_blocked', 'user:anne', '{}', 'bot', $2, '{}' from generate_series(1, $1::int) n`,
-        [count, trace],
+         select coalesce($3, 't_noise' || n), 'agent_blocked', 'user:anne', '{}', 'bot', $2, '{}'
+         from generate_series(1, $1::int) n`,
+        [count, trace, txn],
       )
     const txnsOf = async (id: string) => {
       const { steps, isComplete } = await readThread(database, id)
@@ -49,6 +50,15 @@ describe.each([
       const first = txns.indexOf('t_theft')
       expect(txns.slice(first, first + 3)).toEqual(['t_theft', 't_next', 't_theft'])
       expect(txns.slice(-5)).toEqual(['t_noise1', 't_noise2', 't_noise3', 't_noise4', 't_noise5'])
+    })
+
+    test('has the first and the last of one that did more than is listed', async () => {
+      await step('t_busy', 'trace_first')
+      await others(threadMax, 'trace_d', 't_busy')
+      await step('t_busy', 'trace_last')
+      const { steps, isComplete } = await readThread(database, 't_busy')
+      expect([isComplete, steps.length]).toEqual([false, threadMax])
+      expect([steps[0]?.trace, steps.at(-1)?.trace]).toEqual(['trace_first', 'trace_last'])
     })
 
     test('is complete up to its bound, of a trace as of an action, and not beyond', async () => {
