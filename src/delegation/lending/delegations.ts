@@ -5,7 +5,7 @@ import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import { type Database, readRows, type Sql, type SqlValue } from '../../store/sql.ts'
-import { changedSinceShown, digestOfAgent, type ShownAgents } from '../registry/agents.ts'
+import { type Agent, changedSinceShown, digestOfAgent, type ShownAgents } from '../registry/agents.ts'
 import { canonicalJson } from '../registry/details.ts'
 import type { ApprovalGrant } from './approval-grant.ts'
 import { endGrantsOf, settleGrants } from './approval-grant.ts'
@@ -235,8 +235,9 @@ async function beginDelegation(
     const existing = await find()
     if (existing !== undefined) return resumed(existing, requested, now)
     const agents = await lockAgents(sql, requested)
-    if (agents.some((agent) => shownAgents && shownAgents.get(agent.id) !== digestOfAgent(agent)))
-      throw changedSinceShown()
+    const isOther = (agent: Agent): boolean =>
+      shownAgents !== undefined && shownAgents.get(agent.id) !== digestOfAgent(agent)
+    if (agents.some((agent) => agent.disabledAt !== undefined || isOther(agent))) throw changedSinceShown()
     assertNotAborted(recordedAs.over)
     if (requested.standing) await makeRoom(sql, requested, now)
     const inserted = await sql.query(

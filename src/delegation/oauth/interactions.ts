@@ -260,16 +260,15 @@ async function consentPending(
   return { ...pending, shown: deps.seal.hash('consent shown', canonicalJson(shownOf(pending))) }
 }
 
-/** All of it but what is the session's own. */
+/** All but what is the session's own, and what may be lent: what is chosen of that is looked at anew. */
 function shownOf(pending: Omit<ConsentPending, 'shown'>): object {
-  const { client, redirectUri, agent, addressee, subAgents, lendable, details } = pending
+  const { client, redirectUri, agent, addressee, subAgents, details } = pending
   const { resource, scopes, withheld, oidcScopes, takesVerification, isNarrowed } = pending
   return {
     client,
     redirectUri: redirectUri ?? null,
     agents: [agent, addressee].map((one) => (one === undefined ? null : digestOfAgent(one))),
     subAgents: subAgents.map(digestOfAgent),
-    lendable: lendable.map(({ object, title }) => [object, title]),
     access: { details, resource, scopes, withheld, oidcScopes, takesVerification, isNarrowed },
   }
 }

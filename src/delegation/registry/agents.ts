@@ -84,6 +84,10 @@ export type ShownAgents = ReadonlyMap<string, string>
 export const shownAgents = (agents: readonly Agent[]): ShownAgents =>
   new Map(agents.map((agent) => [agent.id, digestOfAgent(agent)]))
 
+/** Of all agents that a page showed, in one. */
+export const digestOfAgents = (agents: readonly Agent[]): string =>
+  createHash('sha256').update(agents.map(digestOfAgent).sort().join()).digest('base64url')
+
 /** A 409: nothing was lent to what no page had shown. */
 export const changedSinceShown = (): AppError =>
   new AppError('conflict', {

@@ -2,7 +2,7 @@ import { html } from 'hono/html'
 import type { OwnProgram } from '../../delegation/administration/own-programs.ts'
 import type { Lendable } from '../../delegation/lending/lendable.ts'
 import type { DelegatedItem, OwnDelegation } from '../../delegation/lending/own-delegations.ts'
-import { type Agent, shownAgents } from '../../delegation/registry/agents.ts'
+import { type Agent, digestOfAgents } from '../../delegation/registry/agents.ts'
 import { splitObject } from '../../kernel/ids.ts'
 import { limitHints, limitWords } from './agent-limits.ts'
 import { endByDefault, ends, lendableLine } from './consent.ts'
@@ -151,7 +151,7 @@ function lendForm({
 }: Pick<DelegationsPage, 'csrf' | 'offered' | 'agents' | 'once'> & { readonly attempt: Tried }): Html {
   const passed = new Set(attempt.subAgents)
   return html`<form method="post" action="/delegations/lend">
-${hiddenField('csrf', csrf)}${hiddenField('once', once)}${shownFields(agents)}
+${hiddenField('csrf', csrf)}${hiddenField('once', once)}${hiddenField('shown', digestOfAgents(agents))}
 <label class="field">To which agent?<select name="agent" required><option value="">Choose</option>${optionList(
     agents.map(({ id, purpose }) => [id, `${id}: ${shortened(purpose)}`]),
     attempt.agent,
@@ -169,10 +169,6 @@ ${checkLine('standing', 'yes', html`Standing <small>up to 90 days, one for each 
 <div class="buttons"><button class="main wakes" type="submit">Lend</button></div>
 </form>`
 }
-
-/** An id and a digest each: whoever lends sends them back. */
-const shownFields = (agents: readonly Agent[]): readonly Html[] =>
-  [...shownAgents(agents)].map((shown) => hiddenField('shown', shown.join(' ')))
 
 const shortened = (text: string): string => (text.length > 60 ? `${text.slice(0, 59)}…` : text)
 

@@ -6,7 +6,12 @@ import type { MiddlewareHandler } from 'hono'
 import type { OwnProgram, OwnPrograms } from '../../../delegation/administration/own-programs.ts'
 import type { Lendables } from '../../../delegation/lending/lendable.ts'
 import type { Lender, OwnDelegation, OwnDelegations } from '../../../delegation/lending/own-delegations.ts'
-import type { Agents } from '../../../delegation/registry/agents.ts'
+import {
+  type Agents,
+  changedSinceShown,
+  digestOfAgents,
+  shownAgents,
+} from '../../../delegation/registry/agents.ts'
 import { AppError } from '../../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../../kernel/ids.ts'
 import { type App, type AppContext, type AppEnv, createRouter, reply } from '../../env.ts'
@@ -117,6 +122,8 @@ export function delegationRoutes(dependencies: DelegationRoutesDeps): App {
     return { person, subject, txn: c.get('txn'), over: c.get('over') }
   }
 
+  const enabledAgents = async () => (await agents.list()).filter(({ disabledAt }) => disabledAt === undefined)
+
   const show = async (c: AppContext, status: 200 | 409 | 422, attempt?: Tried) => {
     const notice = c.req.method === 'GET' ? doneIn(c.req.query('done')) : undefined
     const currentLender = lender(c)
@@ -125,14 +132,14 @@ export function delegationRoutes(dependencies: DelegationRoutesDeps): App {
       delegations.list(currentLender),
       programs.list(currentLender.person),
       lendables.offered(currentLender.subject),
-      agents.list(),
+      enabledAgents(),
     ])
     const page = delegationsPage({
       ...c.get('session'),
       delegations: lentDelegations,
       programs: signedIn,
       offered,
-      agents: registered.filter(({ disabledAt }) => disabledAt === undefined),
+      agents: registered,
       once: dependencies.randomBytes(16).toString('base64url'),
       now: dependencies.now(),
       notice,
@@ -208,7 +215,10 @@ export function delegationRoutes(dependencies: DelegationRoutesDeps): App {
     }
     try {
       const id = dependencies.idOf(`${currentLender.person} ${attempt.once}`)
-      await delegations.lend(currentLender, wishOf(attempt, { now: dependencies.now(), id }))
+      const registered = await enabledAgents()
+      if (attempt.shown !== digestOfAgents(registered)) throw changedSinceShown()
+      const wish = wishOf(attempt, { now: dependencies.now(), id })
+      await delegations.lend(currentLender, { ...wish, shownAgents: shownAgents(registered) })
     } catch (error) {
       if (!(error instanceof AppError) || (error.status !== 422 && error.status !== 409)) throw error
       return show(c, error.status, { ...attempt, problem: error.public ?? 'That did not work.' })

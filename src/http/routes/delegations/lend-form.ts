@@ -1,7 +1,6 @@
 import { text } from '@remit/contract/text'
 import { z } from 'zod'
 import type { DelegationDraft } from '../../../delegation/lending/own-delegations.ts'
-import type { ShownAgents } from '../../../delegation/registry/agents.ts'
 import { invalid } from '../../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../../kernel/ids.ts'
 import type { AppContext } from '../../env.ts'
@@ -9,10 +8,10 @@ import { type Fields, textOf, textsOf } from '../../middleware/form.ts'
 import type { Tried } from '../../pages/delegations.ts'
 import type { OwnCookie } from '../../sign-in/cookies.ts'
 
-/** The form as it was sent: with what its page was. */
+/** The form as it was sent. `shown`: the digest of all agents that its page showed. */
 export interface LentForm extends Tried {
   readonly once: string
-  readonly shownAgents: ShownAgents
+  readonly shown: string
 }
 
 /** The lend form as it was filled in. */
@@ -26,21 +25,15 @@ export function lendFormOf(fields: Fields): LentForm {
     purpose: textOf(fields['purpose']),
     standing: textOf(fields['standing']) === 'yes',
     once: textOf(fields['once']),
-    shownAgents: new Map(
-      textsOf(fields['shown']).map((line) => {
-        const [id = '', digest = ''] = line.split(' ')
-        return [id, digest]
-      }),
-    ),
+    shown: textOf(fields['shown']),
   }
 }
 
 /** What it asks for; the feature judges it. */
 export function wishOf(
-  form: LentForm,
+  { agent, objects, more: typedObjects, subAgents, seconds, purpose, standing: isStanding }: Tried,
   { now, id }: { readonly now: number; readonly id: string },
 ): DelegationDraft {
-  const { agent, objects, more: typedObjects, subAgents, seconds, purpose, standing: isStanding } = form
   const typed = typedObjects.split(/\s+/).filter((line) => line !== '')
   const scope = [...objects, ...typed].filter(
     (object): object is FgaObject => splitObject(object).type !== '',
@@ -60,7 +53,6 @@ export function wishOf(
     subAgents: subAgents.filter((sub) => sub !== agent),
     purpose: purposeText.data,
     standing: isStanding,
-    shownAgents: form.shownAgents,
     expiresAt: new Date(now + Number(seconds) * 1_000),
   }
 }
