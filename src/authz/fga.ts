@@ -112,7 +112,7 @@ export type Verdict = 'allowed' | 'denied' | 'error'
 export interface BatchAnswer {
   /** One verdict for each check, in the order asked. */
   readonly verdicts: readonly Verdict[]
-  /** Of those in error: what is nested deeper than OpenFGA follows, so that it has a yes for nobody. */
+  /** Of those in error: what is nested deeper than OpenFGA follows, or more than the engine works through. */
   readonly tooDeep?: readonly Check[]
   /** OpenFGA's X-Request-Id of each call made, for the record. */
   readonly requestIds: readonly string[]

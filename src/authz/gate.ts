@@ -194,7 +194,7 @@ export function createGate(dependencies: GateDeps): Gate {
 // The replica is asked about so many at a time, so that no request holds the process.
 const lookMax = 200
 
-type Told = Proof | 'denied' | 'passed_over' | 'error'
+type Told = Proof | 'denied' | 'too_deep' | 'passed_over' | 'error'
 
 /** One check of a call: whether a document may be read, or whether the agent may be told of it. */
 interface Item {
@@ -310,8 +310,8 @@ function createClearing(dependencies: GateDeps, question: Question, options: Gat
           continue
         }
         // An error makes an answer incomplete: of what is too deep that would tell what it says.
-        const isDenied = verdict === 'denied' || tooDeep.has(check)
-        outcomes.set(id, verdict === 'allowed' ? { kind: sent ?? kind } : isDenied ? 'denied' : 'error')
+        const denied = tooDeep.has(check) ? 'too_deep' : verdict === 'denied' ? 'denied' : 'error'
+        outcomes.set(id, verdict === 'allowed' ? { kind: sent ?? kind } : denied)
         if (verdict === 'allowed' && holdable.has(id)) {
           const cacheUntil = holdable.get(id)
           const until = cacheUntil !== undefined && { until: cacheUntil }
@@ -397,12 +397,15 @@ function createClearing(dependencies: GateDeps, question: Question, options: Gat
     requestIds,
     isRefused: (documentId) => isRefused(outcomes.get(documentId)),
     get tellable() {
+      // Without a verdict nobody knows whether the person has to agree.
+      const noVerdict = new Set<Told | undefined>(['error', 'too_deep'])
       return beTold.filter(
-        (id) => mayTell.has(id) && proofOf(id) === undefined && outcomes.get(id) !== 'error',
+        (id) => mayTell.has(id) && proofOf(id) === undefined && !noVerdict.has(outcomes.get(id)),
       )
     },
     get counts() {
-      const [denied, passedOver, errors] = [countOf('denied'), countOf('passed_over'), countOf('error')]
+      const denied = countOf('denied') + countOf('too_deep')
+      const [passedOver, errors] = [countOf('passed_over'), countOf('error')]
       return { considered: outcomes.size, denied, passedOver, errors, checks, calls }
     },
     clear(candidates, enough = candidates.length, telling = []) {
