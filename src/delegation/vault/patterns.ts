@@ -59,8 +59,8 @@ export function hasOverrideInBody(type: string | undefined, body: Uint8Array | u
   const text = Buffer.from(body ?? []).toString('utf8')
   if (/^application\/x-www-form-urlencoded/i.test(type ?? ''))
     return hasOverride({ parameters: [...new URLSearchParams(text.replaceAll(';', '&')).keys()] })
-  // As servers know it: Laravel takes whatever has `/json` or `+json` in it, others `json5`.
-  if (/[/+]json/i.test(type ?? '')) return membersOf(text).some((name) => methods.test(fold(name)))
+  // As servers know it: Laravel takes whatever has `/json` or `+json` in it, others `x-json` or `json5`.
+  if (/json/i.test(type ?? '')) return membersOf(text).some((name) => methods.test(fold(name)))
   if (!/^multipart\/form-data/i.test(type ?? '')) return false
   // A name in pieces (RFC 2231 §3) is put together by some servers and not by others: nobody needs one.
   if (/[;\s]name\s*\*\s*\d/i.test(text)) return true
@@ -70,7 +70,8 @@ export function hasOverrideInBody(type: string | undefined, body: Uint8Array | u
 
 /** Of an object; of anything else none. What is no strict JSON may be JSON there: all words of it. */
 function membersOf(text: string): readonly string[] {
-  const bare = text.replace(/^\uFEFF/, '')
+  // Of UTF-16 and UTF-32 the letters are left.
+  const bare = text.replace(/^\uFEFF/, '').replaceAll('\0', '')
   try {
     const value: unknown = JSON.parse(bare)
     return typeof value === 'object' && value !== null ? Object.keys(value) : []
