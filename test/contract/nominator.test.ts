@@ -219,13 +219,17 @@ describe('nominators', () => {
     const collections = await world.call('GET', '/collections', { token })
     expect(await collections.json()).toMatchObject({ collections: [{ id: 'handbook' }] })
     // It waits for the newest mark that was begun after that write.
-    const askedOfHidden = async () => {
+    const askOfHidden = async () => {
+      const began = performance.now()
       checks.length = 0
-      expect.soft((await world.call('GET', '/documents/hidden', { token })).status).toBe(404)
-      return checks.flatMap(({ objects }) => objects).includes('document:hidden')
+      expect((await world.call('GET', '/documents/hidden', { token })).status).toBe(404)
+      const isAsked = checks.flatMap(({ objects }) => objects).includes('document:hidden')
+      return { isAsked, hasWaited: performance.now() - began > 450 }
     }
-    // For half a second: on a machine that stands still for longer all is asked about.
-    await expect.poll(askedOfHidden).toBe(false)
+    // For half a second: on a machine that stands still for longer all is asked about. Then once more.
+    let seen = await askOfHidden()
+    for (let tries = 0; tries < 10 && seen.isAsked && seen.hasWaited; tries += 1) seen = await askOfHidden()
+    expect(seen.isAsked).toBe(false)
     checks.length = 0
     expect((await world.call('GET', '/documents/own', { token })).status).toBe(200)
     expect(checks.flatMap(({ objects }) => objects)).toContain('document:own')

@@ -191,9 +191,19 @@ describe('a document by its id', () => {
     faulty.set(undefined)
     return { status: response.status, asked: calls.map(({ objects }) => objects.length) }
   }
-  // Beside the decoys all is asked about where the log was not read for a second, and that is no refusal.
-  const answers = (id: string, status: number, asked: readonly number[]) =>
-    expect.poll(() => read(id), { timeout: 20_000 }).toEqual({ status, asked })
+  /**
+   * Beside the decoys all is asked about where the log was not read for a second, and half a second more
+   * brought nothing: once more then, and then alone.
+   */
+  async function answers(id: string, status: number, asked: readonly number[]): Promise<void> {
+    for (let tries = 0; ; tries += 1) {
+      const began = performance.now()
+      const seen = await read(id)
+      if (tries < 10 && seen.asked.length > asked.length && performance.now() - began > 450) continue
+      expect(seen).toEqual({ status, asked })
+      return
+    }
+  }
 
   test('is asked about twice in one call beside the decoys, where it may be read or told of; else are the decoys alone', async () => {
     await withDocuments({ ...untold, 'kept/one': { text, access: told } }, async () => {
