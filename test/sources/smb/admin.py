@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from samba import NTSTATUSError, credentials
@@ -14,6 +15,7 @@ context = param.get_context()
 context.load("/dev/null")
 ALL = security.SECINFO_OWNER | security.SECINFO_GROUP | security.SECINFO_DACL | security.SECINFO_PROTECTED_DACL
 GENERIC_READ = 0x120089
+SHARING_VIOLATION = 0xC0000043
 REFUSED = (0xC0000022, 0xC0000072)  # ACCESS_DENIED, ACCOUNT_DISABLED
 connections = {}
 
@@ -47,6 +49,18 @@ def set_rights(path, sddl):
         admin().close(handle)
 
 
+def when_closed(work, *arguments):
+    """Whoever read it is gone, and the server may not have closed it yet."""
+    for _ in range(100):
+        try:
+            return work(*arguments)
+        except NTSTATUSError as error:
+            if error.args[0] & 0xFFFFFFFF != SHARING_VIOLATION:
+                raise
+            time.sleep(0.1)
+    return work(*arguments)
+
+
 def unless_refused(work, *arguments):
     try:
         return work(*arguments)
@@ -73,17 +87,17 @@ def reads(name, share, paths):
 def run(question):
     op, path = question["op"], question.get("path", "").replace("/", "\\")
     if op == "write":
-        admin().savefile(path, question["text"].encode())
+        when_closed(admin().savefile, path, question["text"].encode())
     elif op == "mkdir":
         admin().mkdir(path)
     elif op == "rename":
-        admin().rename(path, question["to"].replace("/", "\\"))
+        when_closed(admin().rename, path, question["to"].replace("/", "\\"))
     elif op == "rm":
-        admin().unlink(path)
+        when_closed(admin().unlink, path)
     elif op == "rmdir":
-        admin().rmdir(path)
+        when_closed(admin().rmdir, path)
     elif op == "rights":
-        set_rights(path, question["sddl"])
+        when_closed(set_rights, path, question["sddl"])
     elif op == "reads":
         share, paths = question["share"], question["paths"]
         with ThreadPoolExecutor(len(paths) or 1) as people:

@@ -25,10 +25,12 @@ async function told(world: ShareWorld, source: ReturnType<ShareWorld['open']>) {
 
 describe('who may read a file of a share', needsSamba, () => {
   test(`is told exactly as its server answers, whatever the ACLs, owners and groups are (FUZZ_SEED=${seed})`, {
-    timeout: 60_000 + worlds * 120_000,
+    timeout: 60_000 + (worlds + 4) * 120_000,
   }, async () => {
     const seen = { pairs: 0, readable: 0, denied: 0, only: 0, gates: 0 }
-    for (let index = 0; index < worlds; index += 1) {
+    const isUnseen = () => Object.entries(seen).some(([what, count]) => what !== 'gates' && count === 0)
+    // One world may be without a denial: then another shows it.
+    for (let index = 0; index < worlds || (isUnseen() && index < worlds + 4); index += 1) {
       const random = createRandom(seed + index)
       await using world = await openShareWorld({ people: 4, groups: 3, files: 12 }, random)
       const source = world.open()
@@ -52,6 +54,6 @@ describe('who may read a file of a share', needsSamba, () => {
       }
     }
     console.info(seen)
-    for (const [what, count] of Object.entries(seen)) if (what !== 'gates') expect(count).toBeGreaterThan(0)
+    expect(isUnseen()).toBe(false)
   })
 })
