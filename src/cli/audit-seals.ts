@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import type { Command } from 'commander'
+import { z } from 'zod'
 import { pluralize } from '../kernel/pluralize.ts'
 import type { AdminClient } from './admin-client.ts'
 import { typed } from './ids.ts'
@@ -12,6 +13,9 @@ interface SealCommandDeps {
 }
 
 type Row = Readonly<Record<string, unknown>>
+
+const verifyForm = z.object({ findings: z.array(z.looseObject({})), found: z.int() })
+const headsForm = z.object({ heads: z.array(z.looseObject({ seal: z.int() })) })
 
 interface VerifyFlags {
   readonly against?: string
@@ -43,15 +47,14 @@ function addVerify(audit: Command, { admin, terminal }: SealCommandDeps, outcome
       if (resume && against === undefined)
         throw new Error('--resume goes on from a kept head: --against FILE.')
       const heads = against === undefined ? [] : chosen(await readFile(against, 'utf8'))
-      const { findings, ...summary } = (await admin.run('audit_verify', { heads, resume })) as Row & {
-        findings: readonly Row[]
-        found: number
-      }
-      outcome.ok &&= summary.found === 0
-      if (json) return terminal.out(JSON.stringify({ ...summary, findings }))
+      const answer = await admin.run('audit_verify', { heads, resume })
+      const { findings, found } = verifyForm.parse(answer)
+      outcome.ok &&= found === 0
+      if (json) return terminal.out(JSON.stringify(answer))
+      const { findings: _, ...summary } = answer
       printFacts(terminal, summary, false)
       for (const finding of findings) terminal.out(findingLine(finding))
-      terminal.say(summary.found === 0 ? 'The record is whole.' : 'The record is NOT whole.')
+      terminal.say(found === 0 ? 'The record is whole.' : 'The record is NOT whole.')
     })
 }
 
@@ -62,11 +65,11 @@ function addHeads(audit: Command, { admin, terminal }: SealCommandDeps): void {
     .option('--after <seal>', 'only those after this seal', '0')
     .action(async ({ after }: { readonly after: string }) => {
       for (let afterSeal = Number(after); ; ) {
-        const { heads } = (await admin.run('audit_heads', { after: afterSeal })) as { heads: readonly Row[] }
+        const { heads } = headsForm.parse(await admin.run('audit_heads', { after: afterSeal }))
         for (const head of heads) terminal.out(JSON.stringify(head))
         const lastHead = heads.at(-1)
         if (lastHead === undefined) return
-        afterSeal = Number(lastHead['seal'])
+        afterSeal = lastHead.seal
       }
     })
 }

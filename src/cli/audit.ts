@@ -1,5 +1,7 @@
+import { type Thread, threadAnswer } from '@remit/contract/record-questions'
 import { type Command, Option } from 'commander'
 import { listedDelegationStates } from '../delegation/lending/delegation-list.ts'
+import { printable } from '../kernel/printable.ts'
 import type { AdminClient } from './admin-client.ts'
 import { type AskDeps, askAs, sendAs } from './as-person.ts'
 import { addSealCommands } from './audit-seals.ts'
@@ -33,12 +35,6 @@ const filters = {
 
 interface RecordPage {
   readonly records: readonly (WireRecord & { readonly names: WireNames })[]
-}
-
-export interface Thread {
-  readonly steps: readonly WireRecord[]
-  readonly names: WireNames
-  readonly complete: boolean
 }
 
 interface Reader extends Row {
@@ -177,14 +173,29 @@ function addThread(audit: Command, dependencies: AuditCommandDeps): void {
   })
 }
 
+/** What `remit trace` is answered. */
+export const traceForm = threadAnswer.pick({ steps: true, complete: true })
+
 /** The steps of an action or a trace. */
 export function printThread(
   terminal: Terminal,
-  { steps, complete: isComplete, names = {} }: Omit<Thread, 'names'> & Partial<Thread>,
+  {
+    steps,
+    complete: isComplete,
+    names = {},
+  }: {
+    readonly steps: readonly WireRecord[]
+    readonly complete: boolean
+    readonly names?: WireNames
+  },
   { id, json }: { readonly id: string; readonly json: boolean },
 ): void {
   if (!isComplete)
-    terminal.say(`There are more than are listed: audit list --txn ${id} --all, or --trace, has all.`)
+    terminal.say(
+      `There are more than are listed: ${fullLists(id, steps)
+        .map((option) => printable(`audit list ${option} --all`))
+        .join(', ')}`,
+    )
   if (json || steps.length === 0)
     return printList(terminal, steps, {
       json: true,
@@ -203,6 +214,12 @@ export function printThread(
       names,
     )
 }
+
+/** Which lists have what is cut: an action's own records come first, so others are listed once those are. */
+const fullLists = (id: string, steps: readonly WireRecord[]): readonly string[] =>
+  steps.every(({ txn }) => txn === id)
+    ? [`--txn ${id}`]
+    : [...new Set(steps.flatMap(({ trace_id: trace }) => trace ?? []))].map((trace) => `--trace ${trace}`)
 
 function addDelegations(audit: Command, dependencies: AuditCommandDeps): void {
   const { terminal } = dependencies

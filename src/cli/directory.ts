@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
+import { z } from 'zod'
 import { keyAttributes } from '../directory/directories.ts'
-import type { ListedWaiting } from '../directory/reading/waiting.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
 import { printable } from '../kernel/printable.ts'
 import { type MachineDeps, printList } from './listing.ts'
@@ -94,8 +94,7 @@ export function addDirectoryCommands(program: Command, { admin, terminal }: Mach
     )
     .option('--json', 'one line of JSON for everybody with whom the same would be done', false)
     .action(async (name: string, { json }: { readonly json: boolean }) => {
-      const answer = await admin.run('directory_waiting', { name })
-      const waiting = answer['waiting'] as readonly ListedWaiting[]
+      const { waiting } = waitingForm.parse(await admin.run('directory_waiting', { name }))
       for (const set of waiting) terminal.out(json ? JSON.stringify(set) : waitingText(name, set))
       if (waiting.length === 0) terminal.say('Nothing waits.')
     })
@@ -139,13 +138,26 @@ export function addDirectoryCommands(program: Command, { admin, terminal }: Mach
     })
 }
 
-const becomes: Readonly<Record<ListedWaiting['what'], string>> = {
+const waitingForm = z.object({
+  waiting: z.array(
+    z.object({
+      what: z.enum(['end', 'unblock', 'return']),
+      digest: z.string(),
+      members: z.array(
+        z.object({ member: z.string(), group: z.string().nullable(), name: z.string().nullable() }),
+      ),
+    }),
+  ),
+})
+type Waiting = z.output<typeof waitingForm>['waiting'][number]
+
+const becomes: Readonly<Record<Waiting['what'], string>> = {
   end: 'They are missing, and shut out. What they have would end for good',
   unblock: 'They are missing from groups that keep them from something, and would read more',
   return: 'They were ended, and would be active again',
 }
 
-function waitingText(directory: string, { what, digest, members }: ListedWaiting): string {
+function waitingText(directory: string, { what, digest, members }: Waiting): string {
   const lines = members.map(({ member, group, name }) =>
     printable(group === null ? `  ${member}` : `  ${member} in ${group} (${name ?? ''})`),
   )

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
+import { z } from 'zod'
 import { idTokenAlgorithms, requestAlgorithms } from '../delegation/registry/clients.ts'
 import { AppError } from '../kernel/errors.ts'
 import { pluralize } from '../kernel/pluralize.ts'
@@ -196,7 +197,7 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
           : `The agent ${id} is registered.`,
       )
       if (flags.endLent === true) terminal.say(`Delegations ended: ${String(answer['delegations_ended'])}.`)
-      const unknownScopes = answer['unknown_scopes'] as readonly string[]
+      const unknownScopes = z.array(z.string()).parse(answer['unknown_scopes'])
       if (unknownScopes.length > 0)
         terminal.say(
           `Note: no API here has ${unknownScopes.join(', ')} yet. It gives the agent nothing so far.`,

@@ -1,9 +1,12 @@
 import type { Command } from 'commander'
+import { z } from 'zod'
 import { printable } from '../kernel/printable.ts'
 import type { AdminClient } from './admin-client.ts'
 import type { Terminal } from './terminal.ts'
 
 type Row = Readonly<Record<string, unknown>>
+
+const rowsForm = z.array(z.looseObject({}))
 
 /** What lists print: with `json` one line of JSON each, else what people read, or that there is nothing. */
 export function printList(
@@ -11,7 +14,7 @@ export function printList(
   rows: unknown,
   { json, whenEmpty, name }: { readonly json: boolean; readonly whenEmpty: string; readonly name: string },
 ): void {
-  const records = rows as readonly Row[]
+  const records = rowsForm.parse(rows)
   for (const row of records) terminal.out(json ? JSON.stringify(row) : readable(row, name))
   // On stderr: to a program an empty answer is one.
   if (records.length === 0) terminal.say(whenEmpty)

@@ -1,11 +1,13 @@
 import { Command, CommanderError, Option } from 'commander'
+import { ZodError } from 'zod'
 import { roles } from '../delegation/administration/administrators.ts'
 import type { Resource } from '../delegation/tokens/issuers.ts'
 import { AppError } from '../kernel/errors.ts'
 import { pluralize } from '../kernel/pluralize.ts'
+import { firstIssue } from '../kernel/validation-message.ts'
 import { version } from '../kernel/version.ts'
 import { addLoginCommands } from './as-person.ts'
-import { addAuditCommands, printThread, type Thread } from './audit.ts'
+import { addAuditCommands, printThread, traceForm } from './audit.ts'
 import { addBackupCommands } from './backup.ts'
 import type { DemoTokens } from './demo-tokens.ts'
 import type { CliDeps } from './deps.ts'
@@ -51,6 +53,10 @@ export async function runCli(argv: readonly string[], dependencies: CliDeps): Pr
 
 function messageOf(error: unknown): string {
   if (error instanceof AppError) return error.public ?? error.message
+  if (error instanceof ZodError) {
+    const { path, says } = firstIssue(error)
+    return `The service answered what this command cannot read: ${path.join('.')}: ${says}`
+  }
   if (!(error instanceof Error)) return String(error)
   if ('code' in error && error.code === 'ENOENT' && 'path' in error)
     return `There is no file ${String(error.path)}.`
@@ -135,10 +141,7 @@ function createProgram(dependencies: CliDeps, outcome: { ok: boolean }): Command
     )
     .option('--json', 'one line of JSON each', false)
     .action(async (id: string, { json }: { readonly json: boolean }) =>
-      printThread(terminal, (await admin.run('trace', { id })) as unknown as Omit<Thread, 'names'>, {
-        id,
-        json,
-      }),
+      printThread(terminal, traceForm.parse(await admin.run('trace', { id })), { id, json }),
     )
   addAuditCommands(program, dependencies, outcome)
 

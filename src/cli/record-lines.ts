@@ -11,9 +11,9 @@ export interface WireRecord {
   readonly subject: string
   readonly actors: readonly string[]
   readonly client: string
-  readonly delegation?: string | null
-  readonly tool?: string | null
-  readonly trace_id?: string | null
+  readonly delegation?: string | null | undefined
+  readonly tool?: string | null | undefined
+  readonly trace_id?: string | null | undefined
   /** `t_…` */
   readonly txn?: string
   readonly detail: Readonly<Record<string, unknown>>

@@ -114,13 +114,33 @@ test('audit thread and trace say that they cut, and have the action all the same
      select case when n = 1001 then 't_theft' else 't_' || n end, 'signed_out', 'user:anne', '{}', 'bot', 'trace_full', '{}'
      from generate_series(1, 1001) n`,
   )
+  const more = (option: string) => `There are more than are listed: audit list ${option} --all\n`
   for (const argv of [
     ['audit', 'thread', 't_theft', '--as', 'dan', '--json'],
     ['trace', 't_theft', '--json'],
   ]) {
     const ran = await remit(...argv)
-    expect(ran.said).toContain('There are more than are listed')
+    expect(ran.said).toBe(more('--trace trace_full'))
     expect(ran.out).toContain('"t_theft"')
   }
+  expect((await remit('trace', 'trace_full')).said).toBe(more('--trace trace_full'))
+  await world.database.query(
+    `insert into decision_records (txn, event, subject, actors, client, detail)
+     select 't_long', 'signed_out', 'user:anne', '{}', 'bot', '{}' from generate_series(1, 1001)`,
+  )
+  expect((await remit('trace', 't_long')).said).toBe(more('--txn t_long'))
   expect((await remit('trace', txn)).said).not.toContain('There are more')
+})
+
+test.each([
+  [['trace', 't_1'], { steps: [{}], complete: true }, 'steps.0.seq: is missing'],
+  [['audit', 'verify'], { findings: [] }, 'found: is missing'],
+  [['audit', 'heads'], { heads: [{}] }, 'heads.0.seal: is missing'],
+  [['directory', 'waiting', 'corp'], { waiting: {} }, 'waiting: must be a list'],
+])('remit %j says what it cannot read of an answer, and fails', async (argv, answer, says) => {
+  expect(await runRemit(world, argv, { admin: { run: async () => answer } })).toMatchObject({
+    code: 1,
+    out: '',
+    said: `The service answered what this command cannot read: ${says}\n`,
+  })
 })
