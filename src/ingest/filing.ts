@@ -1,6 +1,7 @@
 import { AppError, invalid } from '../kernel/errors.ts'
 import { collectionObject, type FgaObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
+import { reachedFrom, readAncestry } from './ancestry.ts'
 import type { IngestContext } from './context.ts'
 import { addTags, type Entry, markUnsettled, type Tag } from './desired-tuples.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
@@ -78,8 +79,7 @@ export const writesFolderParent = ({ tuple, operation }: Entry): boolean =>
 /**
  * Throws `invalid_request` naming the parent by which a folder would lie in itself. Today's OpenFGA denies
  * what rests on such a circle behind `but not`, so that no agent is told anything that lies in it; its coming
- * engine does not see the circle. The caller holds {@link foldersLock}. Knows our tags only, which drift
- * keeps equal to OpenFGA.
+ * engine does not see the circle. The caller holds {@link foldersLock}.
  */
 export async function assertNoCircle(sql: Sql, entries: readonly Entry[]): Promise<void> {
   const written = entries.filter(writesFolderParent)
@@ -87,40 +87,14 @@ export async function assertNoCircle(sql: Sql, entries: readonly Entry[]): Promi
   const parents = await readAncestry(
     sql,
     written.map(({ tuple }) => tuple.user),
+    ['parent'],
   )
   for (const { tuple, operation } of entries)
     if (operation === 'delete' && tuple.relation === 'parent') parents.get(tuple.object)?.delete(tuple.user)
   // One after the other, so that the one is named that closes the circle.
   for (const { tuple, field } of written) {
-    if (leadsTo(tuple.user, tuple.object, parents))
+    if (reachedFrom([tuple.user], parents).has(tuple.object))
       throw invalid(`${field}.user`, 'This folder lies in the folder whose parent it would be.')
     parents.set(tuple.object, (parents.get(tuple.object) ?? new Set()).add(tuple.user))
   }
-}
-
-type Parents = Map<string, Set<string>>
-
-/** The parents of these folders, and of theirs, up to the top. */
-async function readAncestry(sql: Sql, folders: readonly string[]): Promise<Parents> {
-  const rows = await sql.query<{ object: string; subject: string }>(
-    `with recursive up (object) as (
-       select unnest($1::text[])
-       union
-       select t.subject from desired_tuples t join up using (object) where t.relation = 'parent'
-     )
-     select t.object, t.subject from desired_tuples t join up using (object) where t.relation = 'parent'`,
-    [folders],
-  )
-  const parents: Parents = new Map()
-  for (const { object, subject } of rows) parents.set(object, (parents.get(object) ?? new Set()).add(subject))
-  return parents
-}
-
-function leadsTo(startFolder: string, targetFolder: string, parents: Parents): boolean {
-  const reached = new Set([startFolder])
-  for (const folder of reached) {
-    if (folder === targetFolder) return true
-    for (const parent of parents.get(folder) ?? []) reached.add(parent)
-  }
-  return false
 }

@@ -1,6 +1,7 @@
 import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import { collectionObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
+import { reachedFrom, readAncestry } from './ancestry.ts'
 import { isSensitiveTag, readTags, type Tag, tagKey } from './desired-tuples.ts'
 
 /** Where a document with other parents is filed, and what it has for parents before and after. */
@@ -21,7 +22,6 @@ export interface RestrictionsAbove {
 
 /**
  * Reads what stands above these documents, up to the top. Of sensitivity OpenFGA is asked (sensitivity.ts).
- * Knows our tags only, which drift keeps equal to OpenFGA.
  */
 export async function readRestrictionsAbove(
   sql: Sql,
@@ -34,8 +34,8 @@ export async function readRestrictionsAbove(
     ...before,
     ...after,
   ])
-  const up = await readUp(sql, [...new Set(roots)])
-  const tagsByObject = await readTags(sql, reachedFrom(roots, up), allowList.restricting)
+  const ancestry = await readAncestry(sql, [...new Set(roots)], allowList.leadingUp)
+  const tagsByObject = await readTags(sql, [...reachedFrom(roots, ancestry)], allowList.restricting)
   // Many documents of an import have the same parents.
   const known = new Map<string, ReadonlyMap<string, Tag>>()
   function above(objects: readonly string[]): ReadonlyMap<string, Tag> {
@@ -43,7 +43,7 @@ export async function readRestrictionsAbove(
     const found =
       known.get(key) ??
       new Map(
-        reachedFrom(objects, up)
+        [...reachedFrom(objects, ancestry)]
           .flatMap((object) => tagsByObject.get(object) ?? [])
           .filter((tag) => !isSensitiveTag(tag))
           .map((tag) => [tagKey(tag), tag]),
@@ -59,33 +59,4 @@ export async function readRestrictionsAbove(
       return [...above(moving)].flatMap(([key, tag]) => (held.has(key) ? [] : [tag]))
     },
   }
-}
-
-type Up = ReadonlyMap<string, readonly string[]>
-
-/** Of each of these objects, and of all above them, what it is in. */
-async function readUp(sql: Sql, objects: readonly string[]): Promise<Up> {
-  const rows = await sql.query<{ object: string; subject: string }>(
-    `with recursive up (object) as (
-       select unnest($1::text[])
-       union
-       select t.subject from desired_tuples t join up using (object)
-       where t.relation in ('parent', 'filed_in', 'organization')
-     )
-     select t.object, t.subject from desired_tuples t join up using (object)
-     where t.relation in ('parent', 'filed_in', 'organization')`,
-    [objects],
-  )
-  return new Map(
-    [...Map.groupBy(rows, ({ object }) => object)].map(([object, edges]) => [
-      object,
-      edges.map(({ subject }) => subject),
-    ]),
-  )
-}
-
-function reachedFrom(objects: readonly string[], up: Up): readonly string[] {
-  const reached = new Set(objects)
-  for (const object of reached) for (const above of up.get(object) ?? []) reached.add(above)
-  return [...reached]
 }

@@ -148,6 +148,62 @@ describe('with rows of its own', () => {
   })
 })
 
+describe('content that moves to another folder, where folders lie by a relation of their own', () => {
+  let world: IngestWorld
+  let goOn: () => void
+  beforeAll(async () => {
+    world = await openIngestWorld(undefined, {
+      edit: {
+        model: swap(
+          [
+            'define blocked: [user, group#member] or blocked from parent\n',
+            'define shelf: [folder]\n    define blocked: [user, group#member] or blocked from parent or blocked from shelf\n',
+          ],
+          [
+            'viewer from parent\n    define delegated_to',
+            'viewer from parent or viewer from shelf\n    define delegated_to',
+          ],
+        ),
+        allowList: swap(['  folder:\n', '  folder:\n    shelf: { subjects: [folder], write: tagger }\n']),
+      },
+    })
+    await world.ingest.applyTuples(machine, {
+      writes: [
+        ...['box', 'top', 'open'].map((one) => `collection:closed filed_in folder:${one}`),
+        'folder:top shelf folder:box',
+        'user:bob blocked folder:top',
+      ].map(tuple),
+      deletes: [],
+    })
+  })
+  afterAll(() => world[Symbol.asyncDispose]())
+
+  const within = (folder: string) => ({ viewers: ['user:anne', 'user:bob'], parents: [`folder:${folder}`] })
+  async function liveAndWaiting(id: string): Promise<string> {
+    world.onStep = async () => undefined
+    await world.putDone({ id, text: 'old', access: within('box') })
+    const gate = new Promise<void>((resolve) => {
+      goOn = resolve
+    })
+    world.onStep = async (step) => {
+      if (step === 'prepared') await gate
+    }
+    return world.put({ id, text: 'new', access: within('open') })
+  }
+
+  test('keeps what blocks above by that relation until it is published', async () => {
+    const job = await liveAndWaiting('moved')
+    try {
+      expect(await world.sees('user:anne', 'moved')).toBe('old')
+      expect(await world.sees('user:bob', 'moved')).toBeUndefined()
+    } finally {
+      goOn()
+    }
+    await world.done(job)
+    expect(await world.sees('user:bob', 'moved')).toBe('new')
+  })
+})
+
 describe('while another list comes into force', () => {
   let world: IngestWorld
   beforeAll(async () => {

@@ -73,6 +73,8 @@ export interface AllowList {
   restrictsByItself(type: string, relation: string): boolean
   /** Names of relations that may keep somebody from reading on some type, and let nobody read there. */
   readonly restricting: readonly string[]
+  /** Names of relations by which what restricts comes down from another object: `parent`, `filed_in`. */
+  readonly leadingUp: readonly string[]
 }
 
 /** A version of the model with its list. */
@@ -119,6 +121,9 @@ export function createAllowList(modelId: string, rows: readonly Row[], model: Mo
   const polarity = polarityOf(model)
   const named = namedIn(model)
   const tupleOf = (type: string, relation: string): TupleKey => ({ user: '', relation, object: `${type}:x` })
+  const restricting = [...model.types.values()]
+    .flatMap((relations) => [...relations.values()])
+    .filter(({ type, name }) => polarity.restricts(tupleOf(type, name)))
   const restrictsByItself = (type: string, relation: string): boolean =>
     polarity.restricts(tupleOf(type, relation)) && !named.has(`${type}#${relation}`)
 
@@ -146,12 +151,10 @@ export function createAllowList(modelId: string, rows: readonly Row[], model: Mo
     isStorable: (tuple) => checkTuple(model, tuple) === undefined,
     isWidening: (type, relation) => polarity.grants(tupleOf(type, relation)),
     restrictsByItself,
-    restricting: [...model.types].flatMap(([type, relations]) =>
-      [...relations.keys()].filter((relation) => {
-        const tuple = tupleOf(type, relation)
-        return polarity.restricts(tuple) && !polarity.grants(tuple)
-      }),
-    ),
+    restricting: restricting
+      .filter(({ type, name }) => !polarity.grants(tupleOf(type, name)))
+      .map(({ name }) => name),
+    leadingUp: restricting.filter(({ isTupleset }) => isTupleset).map(({ name }) => name),
   }
 }
 
