@@ -69,18 +69,20 @@ export interface PushHandlerDeps {
 const { timeoutMs, bytesMax, standingMs } = delivery
 const retryAfterMax = 300
 const ttlMax = 86_400
+const loggedOriginsMax = 20
 
 type Outcome = 'told' | 'gone' | 'refused' | { readonly laterBy: number }
 
 /**
  * Tells one browser that an answer is waited for (RFC 8030), once for each approval and round. A push service
- * that knows the browser no more (404, 410) ends its subscription, as does an endpoint that leads where
- * nobody may be asked; another refusal, a redirect included, is final for this notice; what may pass by
- * itself is tried five times while the question is open. Nothing that comes back is read. A crash between a
- * message and the end of its task sends that one once more, which takes the place of the first.
+ * that knows the browser no more (404, 410) ends its subscription; another refusal, a redirect included, is
+ * final for this notice, and so is an endpoint that leads where nobody may be asked; what may pass by itself
+ * is tried five times while the question is open. Nothing that comes back is read. A crash between a message
+ * and the end of its task sends that one once more, which takes the place of the first.
  */
 export function createPushHandler(deps: PushHandlerDeps): Handler {
   const { notices, subscriptions, messageFor, fetch, clock, log, assertOpen } = deps
+  const loggedOrigins = new Set<string>()
 
   async function deliver(task: PushData, signal: AbortSignal): Promise<LaterTask | undefined> {
     const { approval, round, browser, tries } = task
@@ -121,10 +123,22 @@ export function createPushHandler(deps: PushHandlerDeps): Handler {
       // What was cut off by a shutdown is the next process's to try.
       signal.throwIfAborted()
       if (!(error instanceof OutboundError)) throw error
+      const isOurRefusal = error.reason === 'url_refused' || error.reason === 'address_refused'
+      if (isOurRefusal) return logOrigin(subscription.endpoint)
       // Its text holds no address: an endpoint is a capability.
       log('push_failed', { reason: error.message })
-      return error.reason === 'url_refused' || error.reason === 'address_refused' ? 'gone' : { laterBy: 1 }
+      return { laterBy: 1 }
     }
+  }
+
+  /** Once, and not without end: any person names a push service. */
+  function logOrigin(endpoint: string): 'refused' {
+    const { origin } = new URL(endpoint)
+    if (!loggedOrigins.has(origin) && loggedOrigins.size < loggedOriginsMax) {
+      loggedOrigins.add(origin)
+      log('push_origin_refused', { origin, setting: 'PUSH_ALLOWED_ORIGINS' })
+    }
+    return 'refused'
   }
 
   function outcomeOf({ status, headers }: { readonly status: number; readonly headers: Headers }): Outcome {

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { createNotices } from '../../../src/delegation/notify/notices.ts'
 import { OutboundError } from '../../../src/outbound/error.ts'
-import { createGuardedFetch } from '../../../src/outbound/guarded-fetch.ts'
+import { createGuardedFetch, createSystemFetch } from '../../../src/outbound/guarded-fetch.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { openPushWorld, type PushWorld } from './world.ts'
 
@@ -282,7 +282,7 @@ describeDatabases('a notice', (kind) => {
     expect(elsewhere.messages).toHaveLength(0)
   })
 
-  test('asks no address that is not public, whatever its name says by then, and ends its subscription', async () => {
+  test('asks no address that is not public, whatever its name says by then, and forgets nobody for it', async () => {
     const person = somebody()
     const { keys } = (await world.browser(somebody())).subscription
     const owner = { person, session: 'none' }
@@ -298,7 +298,42 @@ describeDatabases('a notice', (kind) => {
     })
     await world.process({ fetch }).run()
     expect(asked).toEqual(['push.example'])
-    expect(await world.subscriptions.count(person)).toBe(0)
+    expect(await world.subscriptions.count(person)).toBe(1)
+  })
+
+  test('is kept from a push service inside that no setting names, with one line of the log; once named it gets the next', async () => {
+    const person = somebody()
+    const browsers = [await world.browser(person), await world.browser(person)]
+    const { origin } = new URL(browsers[0]?.subscription.endpoint ?? '')
+    const [requests, lines] = [world.requests.length, world.logged.length]
+    const process = world.process({ fetch: createSystemFetch([]) })
+    for (const _ of [1, 2]) {
+      const approval = await world.ask(person)
+      await process.run()
+      expect(await world.tasks(approval)).toMatchObject([{ state: 'completed' }, { state: 'completed' }])
+    }
+    expect(world.requests.slice(requests)).toEqual([])
+    expect(world.logged.slice(lines)).toEqual([
+      JSON.stringify({ event: 'push_origin_refused', origin, setting: 'PUSH_ALLOWED_ORIGINS' }),
+    ])
+    await world.endProcesses()
+    await world.ask(person)
+    await world.process().run()
+    expect(browsers.map(({ messages }) => messages.length)).toEqual([1, 1])
+  })
+
+  test('writes down 20 origins that may not be asked at most, whatever people name', async () => {
+    const lines = world.logged.length
+    const process = world.process({ fetch: createSystemFetch([]) })
+    for (let made = 0; made < 25; made += 1) {
+      const person = somebody()
+      const { keys } = (await world.browser()).subscription
+      const endpoint = `https://10.0.0.${made}/x`
+      await world.subscriptions.save({ person, session: 'none' }, { endpoint, ...keys })
+      await world.ask(person)
+    }
+    await process.run()
+    expect(world.logged.slice(lines)).toHaveLength(20)
   })
 
   test('is not sent once its question is answered or over', async () => {
