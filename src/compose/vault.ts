@@ -62,7 +62,7 @@ export async function openVault(dependencies: VaultDeps): Promise<Vault> {
   )
   const providers = [...clients.values()].map(({ provider }) => provider)
   const tokens = createLiveTokens({ database, envelope, clients, clock, log })
-  const parties = createPartyLabels({ sql: database, clock })
+  const parties = createPartyLabels({ sql: database, clock, seal })
   const shared = { database, envelope, clients, parties, clock }
   const connecting = createConnecting({ ...shared, seal, log, randomBytes })
   const ownConnections = createOwnConnections({ ...shared, connecting })

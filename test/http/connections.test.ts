@@ -1,8 +1,11 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Connections } from '../../src/delegation/vault/connections.ts'
+import { createProvider, type ProviderEntry } from '../../src/delegation/vault/provider.ts'
+import { digestOfPlace } from '../../src/delegation/vault/rows.ts'
 import { type Browser, openBrowser, type Page } from '../delegation/issuer/browser.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
 import { agentPrincipal, recordedAs } from '../delegation/vault/world.ts'
+import { needsPostgres } from '../support/native.ts'
 import {
   type AuthorizeMood,
   type ProviderDouble,
@@ -81,6 +84,19 @@ async function through(browser: Browser, callback: string): Promise<Page> {
 
 const connect = async (browser: Browser, fields?: { party: string; rule: string }) =>
   through(browser, await away(browser, await page(browser), fields))
+
+interface Listed {
+  readonly agents: readonly { readonly agent: string; readonly client: string; readonly shown: string }[]
+  readonly providers: readonly { readonly shown: string }[]
+}
+const list = async () => (await (await anne.send('GET', '/connections')).json()) as Listed
+
+/** What a program sends that agrees for the first agent listed, at the first provider. */
+const wishOf = ({ agents: [first], providers: [provider] }: Listed) => ({
+  agents: [{ agent: first?.agent, client: first?.client }],
+  rules: ['Read reports'],
+  shown: [provider?.shown, first?.shown],
+})
 
 const rows = () =>
   world.database.query<{ id: string; state: string; account: string }>(
@@ -168,17 +184,19 @@ describe('an account is connected', () => {
   })
 
   test('by a program of the page’s origin', async () => {
-    const answer = await anne.send('POST', '/connections/acme/connect', {
-      body: { agents: [{ agent: 'research-bot', client: 'agent-app' }], rules: ['Read reports'] },
+    const listed = await list()
+    expect(listed).toMatchObject({
+      connections: [],
+      agents: [
+        { agent: 'research-bot', client: 'agent-app', client_title: 'Research desktop' },
+        { agent: 'research-bot', client: 'public-agent' },
+      ],
+      providers: [{ name: 'acme' }, { name: 'other' }],
     })
+    const answer = await anne.send('POST', '/connections/acme/connect', { body: wishOf(listed) })
     expect(answer.status).toBe(200)
     const { authorization_url: url } = (await answer.json()) as { authorization_url: string }
     expect(new URL(url).origin).toBe(double.origin)
-    const listed = await anne.send('GET', '/connections')
-    expect(await listed.json()).toMatchObject({
-      connections: [],
-      providers: [{ name: 'acme' }, { name: 'other' }],
-    })
   })
 })
 
@@ -257,16 +275,12 @@ describe('nobody connects', () => {
   })
 
   test('an agent to whom the person lends nothing, or that nobody knows', async () => {
-    for (const agent of ['other-bot', 'nobody-bot']) {
-      const answer = await anne.send('POST', '/connections/acme/connect', {
-        body: { agents: [{ agent, client: 'helper-app' }], rules: ['Read reports'] },
-      })
-      expect(answer.status).toBe(422)
-    }
-    const rules = await anne.send('POST', '/connections/acme/connect', {
-      body: { agents: [{ agent: 'research-bot', client: 'agent-app' }], rules: ['Read everything'] },
-    })
-    expect(rules.status).toBe(422)
+    const wish = wishOf(await list())
+    const post = async (changes: object) =>
+      (await anne.send('POST', '/connections/acme/connect', { body: { ...wish, ...changes } })).status
+    for (const agent of ['other-bot', 'nobody-bot'])
+      expect(await post({ agents: [{ agent, client: 'helper-app' }] })).toBe(409)
+    expect(await post({ rules: ['Read everything'] })).toBe(422)
   })
 
   test.each([
@@ -286,6 +300,182 @@ describe('nobody connects', () => {
       headers: { origin: 'https://evil.example' },
     })
     expect(answer.status).toBe(403)
+  })
+})
+
+describe('nobody lets an agent use an account that is not as it was shown:', () => {
+  const changed = 'has changed since you looked. Nothing was lent'
+  const agreements = () => world.database.query('select agent, client from connection_agents')
+  /** Each way of which a page says something, or on which it rests. */
+  const changes: Readonly<Record<string, () => Promise<unknown>>> = {
+    owner: () => save({ owner: 'user:carol' }),
+    title: () => save({ title: 'Another title' }),
+    purpose: () => save({ purpose: 'Something else' }),
+    keys: () => world.database.query(`update agents set jwks = '{"keys": []}' where id = 'research-bot'`),
+    client: () =>
+      world.database.query(
+        `update clients set title = 'Else' where client_id in ('agent-app', 'public-agent')`,
+      ),
+    'kill switch': () => world.service.agents.disable('research-bot'),
+    'end of what was lent': () =>
+      world.database.query(`update delegations set state = 'revoked' where id = $1`, [delegation]),
+  }
+  let before: Record<'agents' | 'clients', object[]>
+  beforeAll(async () => {
+    before = {
+      agents: await world.database.query(
+        `select row_to_json(a) as row from agents a where id = 'research-bot'`,
+      ),
+      clients: await world.database.query('select row_to_json(c) as row from clients c'),
+    }
+  })
+  afterEach(async () => {
+    for (const [table, kept] of Object.entries(before))
+      await world.database.query(
+        `update ${table} as now set ${table === 'agents' ? 'owner = was.owner, purpose = was.purpose, jwks = was.jwks, disabled_at = was.disabled_at,' : ''} title = was.title
+         from jsonb_populate_recordset(null::${table}, $1) as was where now.${table === 'agents' ? 'id = was.id' : 'client_id = was.client_id'}`,
+        [JSON.stringify(kept.map((one) => (one as { row: object }).row))],
+      )
+    await world.database.query(`update delegations set state = 'live' where id = $1`, [delegation])
+  })
+  async function save(over: object): Promise<void> {
+    const agent = await world.service.agents.get('research-bot')
+    if (agent === undefined) throw new Error('It is registered.')
+    await world.service.agents.save({ ...agent, jwks: agent.jwks ?? null, ...over })
+  }
+
+  test.each(Object.keys(changes))('its %s, before anything leads to the provider', async (change) => {
+    anne.browser.cookies.delete('remit_connect')
+    const shown = await page(anne.browser)
+    await changes[change]?.()
+    const going = await anne.browser.submit(shown, '/connections/acme/connect', {
+      party,
+      rule: 'Read reports',
+    })
+    expect([going.status, going.text.includes(changed)]).toEqual([409, true])
+    expect(anne.browser.cookies.has('remit_connect')).toBe(false)
+  })
+
+  test.each(Object.keys(changes))('its %s, while the person is at the provider', async (change) => {
+    const callback = await away(anne.browser, await page(anne.browser))
+    const asked = double.tokenRequests.length
+    await changes[change]?.()
+    const back = await through(anne.browser, callback)
+    expect([back.status, back.text.includes(changed)]).toEqual([409, true])
+    // Its code is redeemed by nobody.
+    expect(double.tokenRequests.length).toBe(asked)
+    expect(await rows()).toEqual([])
+  })
+
+  test.each([
+    ...Object.keys(changes).filter((change) => change !== 'end of what was lent'),
+    'account’s scopes',
+    'account’s name',
+  ])('its %s, where the account is connected already', async (change) => {
+    await connect(anne.browser)
+    const url = await connections.connectUrl(principal({ client: 'public-agent' }), 'acme')
+    const asked = await anne.browser.open(url)
+    if (change === 'account’s scopes')
+      await world.database.query(`update connections set scopes = scopes || '{reports.delete}'`)
+    else if (change === 'account’s name')
+      await world.database.query(`update connections set account_title = 'board@acme.test'`)
+    else await changes[change]?.()
+    const [row] = await rows()
+    const wish = { rule: 'Read reports' }
+    const refused = await anne.browser.submit(asked, `/connections/${row?.id}/agents`, wish)
+    expect([refused.status, refused.text.includes(changed)]).toEqual([409, true])
+    expect(await agreements()).toEqual([{ agent: 'research-bot', client: 'agent-app' }])
+    if (change === 'kill switch') return
+    // Looked at again it is agreed to.
+    const again = await anne.browser.submit(
+      await anne.browser.open(url),
+      `/connections/${row?.id}/agents`,
+      wish,
+    )
+    expect(again.text).toContain('Agreed.')
+  })
+
+  test('the paths of its rules, also where their titles are as before', async () => {
+    const shown = await page(anne.browser)
+    const digests = [...shown.text.matchAll(/name="shown" value="([^"]+)"/g)].map(([, one = '']) => one)
+    const entry = double.entry({ rules: [{ ...readReports, paths: ['/**?*'] }, writeReports] })
+    const wider = digestOfPlace(createProvider(entry as unknown as ProviderEntry))
+    expect(digests).not.toContain(wider)
+    const [, ...parties] = digests
+    const going = await anne.browser.submit(shown, '/connections/acme/connect', {
+      party,
+      rule: 'Read reports',
+      shown: [wider, ...parties],
+    })
+    expect([going.status, going.text.includes(changed)]).toEqual([409, true])
+  })
+
+  test('anything of it, by a program of the page’s origin', async () => {
+    const listed = await list()
+    const post = async (body: object) => {
+      const answer = await anne.send('POST', '/connections/acme/connect', { body })
+      return {
+        status: answer.status,
+        media: answer.headers.get('content-type'),
+        ...((await answer.json()) as object),
+      }
+    }
+    const problem = {
+      status: 409,
+      media: expect.stringContaining('application/problem+json'),
+      code: 'conflict',
+      detail: expect.stringContaining(changed),
+    }
+    const { shown, ...wish } = wishOf(listed)
+    const [provider, agent] = shown
+    // Of another provider, and of another client.
+    expect(await post({ ...wish, shown: [listed.providers[1]?.shown, agent] })).toMatchObject(problem)
+    expect(await post({ ...wish, shown: [provider, listed.agents[1]?.shown] })).toMatchObject(problem)
+    expect(await post(wish)).toMatchObject({ status: 422, field: 'shown' })
+    await save({ purpose: 'Something else' })
+    expect(await post({ ...wish, shown })).toMatchObject(problem)
+    expect(
+      (await anne.send('POST', '/connections/acme/connect', { body: wishOf(await list()) })).status,
+    ).toBe(200)
+  })
+})
+
+describe('while an agent is being changed', needsPostgres, () => {
+  test('a yes to it waits for the change, and is then none', async () => {
+    await using here = await openIssuerWorld({
+      backend: { database: 'postgres', openfga: 'engine' },
+      env: {
+        VAULT_PROVIDERS: JSON.stringify([double.entry()]),
+        [providerSecretVariable]: providerSecret,
+      },
+    })
+    const lent = await here.lend('anne', 'research-bot', 'organization:acme')
+    await here.database.query(
+      `insert into connections (id, subject, provider, issuer, account, account_title, state, scopes, sealed, wrapped_key,
+         key_version, token_expires_at, refreshable, sealed_at, created_at)
+       values ('c_1', 'user:anne', 'acme', $1, 'a', 'a', 'live', '{}', 'none', 'none', 'home', now(), true, now(), now())`,
+      [double.origin],
+    )
+    const { browser } = await openOwnBrowser(here, 'anne')
+    const asked = await browser.open(
+      await here.service.vault.connections.connectUrl(agentPrincipal({ delegation: lent }), 'acme'),
+    )
+    const rule = [/name="rule" value="([^"]+)"/.exec(asked.text)?.[1] ?? 'none']
+    const answer = await here.database.transaction(async (sql) => {
+      await sql.query(`select from agents where id = 'research-bot' for update`)
+      const sent = browser.submit(asked, '/connections/c_1/agents', { rule })
+      await expect
+        .poll(() =>
+          sql.query(
+            `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+          ),
+        )
+        .toHaveLength(1)
+      await sql.query(`update agents set purpose = 'Something else' where id = 'research-bot'`)
+      return { sent }
+    })
+    expect((await answer.sent).status).toBe(409)
+    expect(await here.database.query('select from connection_agents')).toEqual([])
   })
 })
 

@@ -6,7 +6,7 @@ import type { Runtime } from '../../store/runtime.ts'
 import { countRows, readRows, type Sql } from '../../store/sql.ts'
 import { neverForActors } from './claims.ts'
 import { type PublicJwks, publicJwks } from './clients.ts'
-import { canonicalJson } from './details.ts'
+import { digestOfJson } from './details.ts'
 
 /** One registered agent. `issuer` and `sub` are what a token's `act` claim says of it. */
 export interface Agent {
@@ -75,8 +75,7 @@ export const agentObject = (id: string): FgaObject => `agent:${id}`
  * Of who an agent is and what bounds it. What a page shows of agents carries it, and whoever lends sends it
  * back, so that a yes means what was shown.
  */
-export const digestOfAgent = ({ disabledAt: _, ...agent }: Agent): string =>
-  createHash('sha256').update(canonicalJson(agent)).digest('base64url')
+export const digestOfAgent = ({ disabledAt: _, ...agent }: Agent): string => digestOfJson(agent)
 
 /** Agents as a page showed them: their ids and digests. */
 export type ShownAgents = ReadonlyMap<string, string>
@@ -93,6 +92,10 @@ export const changedSinceShown = (): AppError =>
   new AppError('conflict', {
     public: 'Something of this has changed since you looked. Nothing was lent: look again.',
   })
+
+/** The rows of these, disabled ones too, in the order of their ids. */
+export const readAgents = (sql: Sql, ids: readonly string[]) =>
+  readRows<Agent>(sql, `${select} where id = any($1) order by id`, [ids])
 
 /** The rows of these, held until the transaction ends. */
 export const lockedAgents = (sql: Sql, ids: readonly string[], lock: 'update' | 'key share') =>

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { hasPlainCharacters } from '@remit/contract/text'
 import { z } from 'zod'
 import type { CollectionNarrowing } from '../../kernel/principal.ts'
@@ -104,6 +105,10 @@ export function canonicalJson(value: unknown): string {
     .sort(([a], [b]) => (a < b ? -1 : 1))
   return `{${members.map(([name, member]) => `${JSON.stringify(name)}:${canonicalJson(member)}`).join(',')}}`
 }
+
+/** One text for equal JSON values, of 43 characters: SHA-256 in base64url. */
+export const digestOfJson = (value: unknown): string =>
+  createHash('sha256').update(canonicalJson(value)).digest('base64url')
 
 /**
  * The held details that are asked for, as they were granted; undefined where one is not among them. We do not

@@ -1,7 +1,10 @@
 import { type RecordActor, record } from '../../audit/record.ts'
-import type { Clock } from '../../kernel/clock.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
+import type { Seal } from '../../store/encryption.ts'
+import type { Runtime } from '../../store/runtime.ts'
 import type { Sql } from '../../store/sql.ts'
+import { digestOfAgent, readAgents } from '../registry/agents.ts'
+import { canonicalJson } from '../registry/details.ts'
 import type { Rule } from './provider.ts'
 import type { ConnectionRow } from './rows.ts'
 
@@ -106,6 +109,8 @@ export interface LabelledParty extends Party {
   readonly agentTitle: string
   readonly purpose: string
   readonly clientTitle: string
+  /** Digest of the agent, as the registry has it, and of the client: whoever agrees sends it back. */
+  readonly shown: string
 }
 
 /** An agent that was sent to the person, since it lacks a connection. */
@@ -114,38 +119,51 @@ export interface ConnectionRequest extends LabelledParty {
   readonly provider: string
 }
 
-/** Names of agents and clients for the page on which a person connects accounts. */
+/**
+ * Names of agents and clients for the page on which a person connects accounts. `transaction`: the caller's.
+ */
 export interface PartyLabels {
   /** To whom the person lends something now, through each of their registered clients. */
-  offered(subject: FgaObject): Promise<LabelledParty[]>
+  offered(subject: FgaObject, transaction?: Sql): Promise<LabelledParty[]>
   /** Who waits for this person, newest first. Nobody else's are there. */
-  requests(subject: FgaObject): Promise<ConnectionRequest[]>
+  requests(subject: FgaObject, transaction?: Sql): Promise<ConnectionRequest[]>
   /** Takes one away; the agent may ask again. */
   refuse(subject: FgaObject, id: string): Promise<void>
   sweep(): Promise<number>
 }
 
 /** Reads rows. Does NOT check that the caller is the person. */
-export function createPartyLabels({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): PartyLabels {
+export function createPartyLabels({
+  sql,
+  clock,
+  seal,
+}: Pick<Runtime, 'sql' | 'clock' | 'seal'>): PartyLabels {
   const now = () => new Date(clock.now())
   return {
-    offered: (subject) =>
-      sql.query<LabelledParty>(
-        `select a.id as agent, a.title as "agentTitle", a.purpose, c.client_id as client, c.title as "clientTitle"
+    offered: async (subject, transaction = sql) =>
+      labelled(
+        transaction,
+        seal,
+        await transaction.query<Unlabelled>(
+          `select a.id as agent, c.client_id as client, c.title as "clientTitle"
          from agents as a join clients as c on c.agent = a.id or c.client_id = any(a.host_clients)
          where a.disabled_at is null and c.kind = 'agent' and c.title is not null and exists (
            select from delegations as d where d.subject = $1 and d.state = 'live' and d.expires_at > $2
              and d.resource is null and (d.agent = a.id or a.id = any(d.sub_agents)))
          order by a.title, a.id, c.title limit 200`,
-        [subject, now()],
+          [subject, now()],
+        ),
       ),
-    requests: (subject) =>
-      sql.query<ConnectionRequest>(
-        `select r.id, r.provider, a.id as agent, a.title as "agentTitle", a.purpose, r.client,
-           coalesce(c.title, r.client) as "clientTitle"
+    requests: async (subject, transaction = sql) =>
+      labelled(
+        transaction,
+        seal,
+        await transaction.query<Unlabelled & Pick<ConnectionRequest, 'id' | 'provider'>>(
+          `select r.id, r.provider, a.id as agent, r.client, coalesce(c.title, r.client) as "clientTitle"
          from connection_requests as r join agents as a on a.id = r.agent left join clients as c on c.client_id = r.client
          where r.subject = $1 and r.expires_at > $2 and a.disabled_at is null order by r.expires_at desc, r.id limit 50`,
-        [subject, now()],
+          [subject, now()],
+        ),
       ),
     async refuse(subject, id) {
       await sql.query('delete from connection_requests where subject = $1 and id = $2', [subject, id])
@@ -157,4 +175,30 @@ export function createPartyLabels({ sql, clock }: { readonly sql: Sql; readonly 
       return rows.length
     },
   }
+}
+
+type Unlabelled = Party & Pick<LabelledParty, 'clientTitle'>
+
+/**
+ * Words and digest come of one row: read apart, the digest could be of other words than are shown. It is
+ * keyed, so that nobody tries out what an agent's row holds beside them.
+ */
+async function labelled<Row extends Unlabelled>(
+  sql: Sql,
+  seal: Seal,
+  rows: readonly Row[],
+): Promise<(Row & LabelledParty)[]> {
+  const agents = await readAgents(
+    sql,
+    rows.map(({ agent }) => agent),
+  )
+  const enabled = new Map(
+    agents.filter(({ disabledAt }) => disabledAt === undefined).map((agent) => [agent.id, agent]),
+  )
+  return rows.flatMap((row) => {
+    const agent = enabled.get(row.agent)
+    if (agent === undefined) return []
+    const shown = seal.hash('party shown', canonicalJson([digestOfAgent(agent), row.client, row.clientTitle]))
+    return [{ ...row, agentTitle: agent.title, purpose: agent.purpose, shown }]
+  })
 }

@@ -5,17 +5,18 @@ import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Seal } from '../../store/encryption.ts'
-import type { Database } from '../../store/sql.ts'
+import type { Database, Sql } from '../../store/sql.ts'
 import type { Lender } from '../lending/own-delegations.ts'
 import type { CodeRefusal } from '../oauth-client/code-client.ts'
 import { atPages } from '../people/sign-ins.ts'
+import { changedSinceShown, lockedAgents } from '../registry/agents.ts'
 import { createAttempts } from '../upstream/attempts.ts'
 import type { PartyLabels } from './agreements.ts'
 import { type AgreedConnection, type Party, recordAgreement } from './agreements.ts'
 import type { Envelope } from './envelope.ts'
 import type { Provider, Rule } from './provider.ts'
 import type { GrantedTokens, ProviderAccount, ProviderClients } from './provider-client.ts'
-import { ruleList } from './rows.ts'
+import { type ConnectionRow, digestOfPlace, ruleList } from './rows.ts'
 
 /** A person in one browser session of theirs. */
 export interface ConnectionOwner extends Lender {
@@ -28,6 +29,8 @@ export interface Agreement {
   readonly parties: readonly Party[]
   /** Titles of the provider's rules. */
   readonly rules: readonly string[]
+  /** Digests that stood beside what they agree to: of the provider, and of each party. Others do no harm. */
+  readonly shown: readonly string[]
 }
 
 /** `not_begun_here`: another browser or session began it, or it is over. */
@@ -36,8 +39,9 @@ export type ConnectRefusal = CodeRefusal | 'not_begun_here'
 /** Connects accounts at providers: begun, returned, finished. */
 export interface Connecting {
   /**
-   * `agreement` undefined: nothing new, an account is renewed. 404 for an unknown provider, 422 for an agent
-   * that neither waits for this person nor was lent anything by them.
+   * `agreement` undefined: nothing new, an account is renewed. 404 for an unknown provider; 409 for one that
+   * has changed since it was shown, and for such an agent, or one that neither waits for this person nor was
+   * lent anything by them.
    */
   begin(
     owner: ConnectionOwner,
@@ -52,6 +56,7 @@ export interface Connecting {
   returned(provider: string, search: string, browser: string | undefined): Promise<boolean>
   /**
    * In the session that began it, once: redeems the code, seals the tokens, and what was agreed to counts.
+   * 409, and nothing is kept, where that has changed since it was shown.
    */
   finish(
     owner: ConnectionOwner,
@@ -77,6 +82,8 @@ const attemptSchema = z.object({
   checks: z.object({ state: z.string(), nonce: z.string(), verifier: z.string() }),
   parties: z.array(z.object({ agent: z.string(), client: z.string() })).readonly(),
   rules: ruleList,
+  // None in what a version began that compared nothing.
+  shown: z.array(z.string()).readonly().default([]),
 })
 const answered = attemptSchema.extend({ search: z.string() })
 
@@ -97,8 +104,9 @@ export function createConnecting(deps: ConnectingDeps): Connecting {
     async begin(owner, name, agreement) {
       const client = clients.get(name)
       if (client === undefined) throw new AppError('not_found')
-      if (agreement !== undefined) await assertParties(parties, owner, name, agreement.parties)
-      const rules = agreement === undefined ? [] : rulesOf(client.provider, agreement.rules)
+      const { provider } = client
+      if (agreement !== undefined) await assertAsShown(database, parties, owner, { ...agreement, provider })
+      const rules = agreement === undefined ? [] : rulesOf(provider, agreement.rules)
       const going = await client.begin()
       if (!going.ok) {
         log('vault_connect_refused', { provider: name, reason: going.reason, detail: going.detail })
@@ -111,6 +119,7 @@ export function createConnecting(deps: ConnectingDeps): Connecting {
         checks,
         parties: agreement?.parties ?? [],
         rules,
+        shown: agreement?.shown ?? [],
       })
       return ok({ url, browser })
     },
@@ -131,6 +140,8 @@ export function createConnecting(deps: ConnectingDeps): Connecting {
       const attempt = browser === undefined ? undefined : await attempts.take(browser, owner.session)
       const client = attempt && clients.get(attempt.provider)
       if (attempt === undefined || client === undefined) return refuse('not_begun_here')
+      // Before there are tokens that nobody would keep.
+      await assertAsShown(database, parties, owner, { ...attempt, provider: client.provider })
       const redeemed = await client.redeem(attempt.search, attempt.checks)
       if (!redeemed.ok) {
         const { reason, detail } = redeemed
@@ -142,22 +153,35 @@ export function createConnecting(deps: ConnectingDeps): Connecting {
   }
 }
 
+/** What a person agrees to, and what they said that they saw. */
+interface Seen extends Pick<Agreement, 'parties' | 'shown'> {
+  /** As they are now. */
+  readonly provider: Provider
+  readonly account?: ConnectionRow
+}
+
 /**
- * Only who waits for this very person, or was lent something by them: no page of ours offers anybody else.
+ * A 409 unless the provider, the account and each of the parties is as it was shown: of those who wait for
+ * this very person, or were lent something by them, since no page offers anybody else. In a transaction the
+ * agents stay so until it ends, as for `lockAgents`. Without parties nothing is agreed to, nor compared.
  */
-export async function assertParties(
+export async function assertAsShown(
+  sql: Sql,
   parties: PartyLabels,
   { subject }: Pick<ConnectionOwner, 'subject'>,
-  provider: string,
-  requestedParties: readonly Party[],
+  seen: Seen,
 ): Promise<void> {
-  if (requestedParties.length === 0) throw invalid('agents', 'Choose who may use it.')
-  const waiting = (await parties.requests(subject)).filter((request) => request.provider === provider)
-  const knownParties = [...waiting, ...(await parties.offered(subject))]
-  for (const [index, { agent, client }] of requestedParties.entries()) {
-    if (!knownParties.some((knownParty) => knownParty.agent === agent && knownParty.client === client))
-      throw invalid(`agents.${index}`, 'There is no such agent that you could let use it.')
-  }
+  if (seen.parties.length === 0) return
+  const ids = seen.parties.map(({ agent }) => agent)
+  await lockedAgents(sql, ids, 'key share')
+  const { name } = seen.provider
+  const waiting = (await parties.requests(subject, sql)).filter(({ provider }) => provider === name)
+  const shown = new Set(seen.shown)
+  const known = [...waiting, ...(await parties.offered(subject, sql))].filter((one) => shown.has(one.shown))
+  const isKnown = (party: Party) =>
+    known.some(({ agent, client }) => agent === party.agent && client === party.client)
+  const isSame = shown.has(digestOfPlace(seen.provider, seen.account))
+  if (!isSame || !seen.parties.every(isKnown)) throw changedSinceShown()
 }
 
 interface Redeemed extends GrantedTokens {
@@ -165,14 +189,17 @@ interface Redeemed extends GrantedTokens {
   readonly provider: Provider
   readonly parties: readonly Party[]
   readonly rules: readonly Rule[]
+  readonly shown: readonly string[]
 }
 
 /** A row of its own, or the one of this account anew: its id, and what was agreed to for others, stay. */
 async function keep(
-  { database, envelope, clock, randomBytes }: ConnectingDeps,
-  { person, subject, txn, over: overSignal }: ConnectionOwner,
-  { account, provider, tokens, scopes, expiresAt, parties, rules }: Redeemed,
+  { database, envelope, clock, randomBytes, parties: labels }: ConnectingDeps,
+  owner: ConnectionOwner,
+  redeemed: Redeemed,
 ): Promise<AgreedConnection> {
+  const { person, subject, txn, over: overSignal } = owner
+  const { account, provider, tokens, scopes, expiresAt, parties, rules, shown } = redeemed
   const recordedAs = atPages(person, txn, overSignal)
   const now = new Date(clock.now())
   const { name, issuer } = provider
@@ -183,6 +210,7 @@ async function keep(
   const id = existingConnection?.id ?? `c_${randomBytes(16).toString('base64url')}`
   const { jwe, key } = await envelope.seal({ connection: id, subject }, tokens)
   return database.transaction(async (sql) => {
+    await assertAsShown(sql, labels, owner, { parties, shown, provider })
     const [row] = await sql.query<{ id: string; is_new: boolean }>(
       `insert into connections (id, subject, provider, issuer, account, account_title, state, scopes, sealed,
          wrapped_key, key_version, token_expires_at, refreshable, sealed_at, created_at)

@@ -6,11 +6,18 @@ import type { Database, Sql } from '../../store/sql.ts'
 import { atPages } from '../people/sign-ins.ts'
 import { endAgreement, type Party, type PartyLabels, recordAgreement } from './agreements.ts'
 import type { VaultCall } from './call.ts'
-import { type Agreement, assertParties, type Connecting, type ConnectionOwner } from './connect.ts'
+import { type Agreement, assertAsShown, type Connecting, type ConnectionOwner } from './connect.ts'
 import type { Envelope } from './envelope.ts'
 import type { Provider, Rule } from './provider.ts'
 import { clientOf, type ProviderClients } from './provider-client.ts'
-import { type ConnectionRow, connectionColumns, encryptionContextOf, ruleList, sealedOf } from './rows.ts'
+import {
+  type ConnectionRow,
+  connectionColumns,
+  digestOfPlace,
+  encryptionContextOf,
+  ruleList,
+  sealedOf,
+} from './rows.ts'
 
 /** A connection as its person sees it. Holds no token. */
 export interface OwnConnection {
@@ -23,6 +30,8 @@ export interface OwnConnection {
   readonly scopes: readonly string[]
   readonly createdAt: Date
   readonly agents: readonly AgreedParty[]
+  /** Digest of it and its provider, which a yes to another agent sends back; undefined: nobody can use it. */
+  readonly shown: string | undefined
 }
 
 /** An agent and its client that may use an account, with titles. */
@@ -36,7 +45,10 @@ export interface AgreedParty extends Party {
 /** What one person has connected. Nobody else's connection is there for them: 404 as for none. */
 export interface OwnConnections {
   list(subject: FgaObject): Promise<OwnConnection[]>
-  /** Lets more agents use an account that is connected already; nothing is asked of the provider. */
+  /**
+   * Lets more agents use an account that is connected already; nothing is asked of the provider. 409 where
+   * it, or one of them, is not as it was shown.
+   */
   agree(owner: ConnectionOwner, id: string, agreement: Agreement): Promise<void>
   removeAgent(owner: ConnectionOwner, id: string, party: Party): Promise<void>
   /**
@@ -79,25 +91,28 @@ export function createOwnConnections(deps: OwnConnectionsDeps): OwnConnections {
         database,
         rows.map(({ id }) => id),
       )
-      return rows.map((row) => ({
-        id: row.id,
-        provider: row.provider,
-        providerTitle: clientOf(clients, row)?.provider.title,
-        accountTitle: row.account_title,
-        state: row.state,
-        scopes: row.scopes,
-        createdAt: row.created_at,
-        agents: agreed.get(row.id) ?? [],
-      }))
+      return rows.map((row) => {
+        const provider = clientOf(clients, row)?.provider
+        return {
+          id: row.id,
+          provider: row.provider,
+          providerTitle: provider?.title,
+          accountTitle: row.account_title,
+          state: row.state,
+          scopes: row.scopes,
+          createdAt: row.created_at,
+          agents: agreed.get(row.id) ?? [],
+          shown: provider && digestOfPlace(provider, row),
+        }
+      })
     },
     async agree(owner, id, agreement) {
       const { person, txn, over: overSignal } = owner
-      const { provider: name } = await ownConnection(database, owner, id)
-      await assertParties(parties, owner, name, agreement.parties)
       await database.transaction(async (sql) => {
         const row = await ownConnection(sql, owner, id)
         const client = clientOf(clients, row)
         if (client === undefined) throw new AppError('not_found')
+        await assertAsShown(sql, parties, owner, { ...agreement, provider: client.provider, account: row })
         const rules = connecting.rulesOf(client.provider, agreement.rules)
         await recordAgreement(
           sql,

@@ -1,8 +1,10 @@
 import { z } from 'zod'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
+import { digestOfJson } from '../registry/details.ts'
 import type { EncryptionContext, SealedTokens } from './envelope.ts'
 import type { WrappedKey } from './keys.ts'
+import type { Provider } from './provider.ts'
 
 /** A row of `connections` that has not ended. */
 export interface ConnectionRow {
@@ -27,6 +29,19 @@ export interface ConnectionRow {
 /** The columns of a {@link ConnectionRow}, for a select. */
 export const connectionColumns = `id, subject, provider, issuer, account, account_title, state, scopes, sealed, wrapped_key, key_version,
   token_expires_at, refreshable, sealed_at, lease, created_at`
+
+/**
+ * Of what a form shows beside agents: the provider as the settings have it, and the account if it is
+ * connected already. Whoever agrees sends it back.
+ */
+export const digestOfPlace = (provider: Provider, account?: ConnectionRow): string =>
+  digestOfJson({
+    provider,
+    ...(account && {
+      account: [account.id, account.issuer, account.account, account.account_title],
+      scopes: [...account.scopes].sort(),
+    }),
+  })
 
 /** Undefined for one that has ended, or never was. */
 export async function readRow(sql: Sql, id: string): Promise<ConnectionRow | undefined> {

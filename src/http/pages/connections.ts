@@ -2,6 +2,7 @@ import { html } from 'hono/html'
 import type { ConnectionRequest, LabelledParty } from '../../delegation/vault/agreements.ts'
 import type { AgreedParty, OwnConnection } from '../../delegation/vault/own-connections.ts'
 import type { Provider, Rule } from '../../delegation/vault/provider.ts'
+import { digestOfPlace } from '../../delegation/vault/rows.ts'
 import { checkLine, doneLine, type Html, hiddenField, page, problemLine } from './layout.ts'
 import { type OwnNav, ownNav } from './own-nav.ts'
 import { partyValue } from './party.ts'
@@ -115,7 +116,7 @@ export const connectForm = ({
   isFixed = false,
   connection,
 }: ConnectForm): Html => html`<form method="post" action="${connection === undefined ? `/connections/${provider.name}/connect` : `/connections/${encodeURIComponent(connection.id)}/agents`}">
-${hiddenField('csrf', csrf)}
+${hiddenField('csrf', csrf)}${hiddenField('shown', connection?.shown ?? digestOfPlace(provider))}${parties.map(({ shown }) => hiddenField('shown', shown))}
 ${isFixed ? '' : html`<h2>${provider.title}</h2>`}
 ${
   isFixed

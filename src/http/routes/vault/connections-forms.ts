@@ -7,7 +7,7 @@ import type {
 } from '../../../delegation/vault/connect.ts'
 import type { OwnConnections } from '../../../delegation/vault/own-connections.ts'
 import type { Provider } from '../../../delegation/vault/provider.ts'
-import { AppError } from '../../../kernel/errors.ts'
+import { AppError, invalid } from '../../../kernel/errors.ts'
 import { type App, type AppContext, createRouter } from '../../env.ts'
 import { type Fields, isForm, textOf, textsOf, unlessOver } from '../../middleware/form.ts'
 import type { RequireSession } from '../../middleware/session.ts'
@@ -118,11 +118,14 @@ export function connectionFormRoutes(dependencies: ConnectionRoutesDeps & Connec
   })
 
   routes.get('/connections/finish', read, async (c: AppContext) => {
-    const finished = await connecting.finish(owner(c), cookie.read(c))
+    const browser = cookie.read(c)
     cookie.remove(c)
-    return finished.ok
-      ? c.redirect('/connections?done=connected', 303)
-      : showPage(c, notConnectedPage(problems[finished.reason]), { status: 400 })
+    return withNotice(c, async () => {
+      const finished = await connecting.finish(owner(c), browser)
+      return finished.ok
+        ? c.redirect('/connections?done=connected', 303)
+        : showPage(c, notConnectedPage(problems[finished.reason]), { status: 400 })
+    })
   })
 
   routes.post('/connections/:id/agents', write, async (c: AppContext) =>
@@ -161,8 +164,9 @@ export function connectionFormRoutes(dependencies: ConnectionRoutesDeps & Connec
   return routes
 }
 
-/** What the form says that its person agrees to; the feature judges it. */
-const agreementOf = (fields: Fields): Agreement => ({
-  parties: textsOf(fields['party']).map(partyOf),
-  rules: textsOf(fields['rule']),
-})
+/** What the form says that its person agrees to; the feature judges it. 422 where nobody is chosen. */
+function agreementOf(fields: Fields): Agreement {
+  const parties = textsOf(fields['party']).map(partyOf)
+  if (parties.length === 0) throw invalid('agents', 'Choose who may use it.')
+  return { parties, rules: textsOf(fields['rule']), shown: textsOf(fields['shown']) }
+}

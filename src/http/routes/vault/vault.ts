@@ -2,10 +2,12 @@ import { z } from '@hono/zod-openapi'
 import { text } from '@remit/contract/text'
 import { vaultAnswerSchema, vaultRequestSchema } from '@remit/contract/vault-schemas'
 import type { MiddlewareHandler } from 'hono'
+import type { LabelledParty } from '../../../delegation/vault/agreements.ts'
 import type { Agreement, ConnectionOwner } from '../../../delegation/vault/connect.ts'
 import { toVaultRequest, type VaultFetch } from '../../../delegation/vault/fetch.ts'
 import type { OwnConnection } from '../../../delegation/vault/own-connections.ts'
 import type { Provider } from '../../../delegation/vault/provider.ts'
+import { digestOfPlace } from '../../../delegation/vault/rows.ts'
 import { AppError } from '../../../kernel/errors.ts'
 import { type App, type AppContext, type AppEnv, createRouter, reply } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
@@ -43,7 +45,20 @@ const input = objectOf('ConnectInput', {
   rules: z.array(z.string()).min(1).max(20).openapi({
     description: 'Titles of the provider’s rules, as GET /connections lists them',
   }),
+  shown: z.array(text(1, 100)).min(2).max(21).openapi({
+    description: '`shown` of the provider and of each agent, as GET /connections gave them',
+  }),
 })
+
+const shown = z.string().openapi({ description: 'Digest of it as it is here. Who agrees sends it back' })
+const shownParty = {
+  agent: z.string(),
+  agent_title: z.string(),
+  purpose: z.string(),
+  client: z.string(),
+  client_title: z.string(),
+  shown,
+}
 
 const connection = objectOf('Connection', {
   id: z.string(),
@@ -57,10 +72,13 @@ const connection = objectOf('Connection', {
 
 const list = answerOf('ConnectionList', {
   connections: z.array(connection),
-  requests: z.array(
-    z.strictObject({ id: z.string(), provider: z.string(), agent: z.string(), client: z.string() }),
-  ),
-  providers: z.array(z.strictObject({ name: z.string(), title: z.string(), rules: z.array(rule) })),
+  requests: z
+    .array(z.strictObject({ id: z.string(), provider: z.string(), ...shownParty }))
+    .openapi({ description: 'Agents that wait for you' }),
+  agents: z
+    .array(z.strictObject(shownParty))
+    .openapi({ description: 'Agents that you could let use an account without being asked' }),
+  providers: z.array(z.strictObject({ name: z.string(), title: z.string(), rules: z.array(rule), shown })),
 })
 const away = answerOf('ConnectAway', {
   authorization_url: z.string().openapi({ description: 'Where this browser has to go next' }),
@@ -115,23 +133,31 @@ export function connectionRoutes(dependencies: ConnectionRoutesDeps): App {
   routes.openapi(listRoute, async (c) => {
     const { subject } = owner(c)
     c.header('x-csrf-token', c.get('session').csrf)
-    const [connections, requests] = await Promise.all([
+    const [connections, requests, offered] = await Promise.all([
       ownConnections.list(subject),
       parties.requests(subject),
+      parties.offered(subject),
     ])
     return reply(c, {
       connections: connections.map(toWire),
-      requests: requests.map(({ id, provider, agent, client }) => ({ id, provider, agent, client })),
-      providers: providers.map(({ name, title, rules }) => ({ name, title, rules: rules.map(copy) })),
+      requests: requests.map(({ id, provider, ...party }) => ({ id, provider, ...partyToWire(party) })),
+      agents: offered.map(partyToWire),
+      providers: providers.map((provider) => ({
+        name: provider.name,
+        title: provider.title,
+        rules: provider.rules.map(copy),
+        shown: digestOfPlace(provider),
+      })),
     })
   })
 
   const connectRoute = sessionRoute('post', '/connections/{name}/connect', {
     summary: 'Agree to what agents may do with an account, and go to its provider to connect it',
-    description: 'The answer sets a cookie without which the way back leads nowhere.',
+    description:
+      'The answer sets a cookie without which the way back leads nowhere. 409: something of this is not as it was shown, or none of yours. Look again.',
     middleware: [write, ...jsonBody(bodyBytesMax)],
     request: { params: z.strictObject({ name: id }), body: bodyOf(input) },
-    responses: { 200: json('Go there', away), ...problems(404) },
+    responses: { 200: json('Go there', away), ...problems(404, 409) },
   })
 
   const endRoute = sessionRoute('delete', '/connections/{id}', {
@@ -151,8 +177,8 @@ export function connectionRoutes(dependencies: ConnectionRoutesDeps): App {
   // First the pages' own forms: they pass on what is not theirs.
   routes.route('/', connectionFormRoutes({ ...dependencies, owner, show }))
   routes.openapi(connectRoute, async (c) => {
-    const { agents, rules } = c.req.valid('json')
-    const agreement: Agreement = { parties: agents, rules }
+    const { agents, ...chosen } = c.req.valid('json')
+    const agreement: Agreement = { parties: agents, ...chosen }
     const started = await connecting.begin(owner(c), c.req.valid('param').name, agreement)
     if (!started.ok) throw new AppError('provider_unavailable')
     cookie.write(c, started.value.browser)
@@ -176,6 +202,15 @@ const copy = ({ title, methods, paths }: Provider['rules'][number]) => ({
   title,
   methods: [...methods],
   paths: [...paths],
+})
+
+const partyToWire = ({ agent, agentTitle, purpose, client, clientTitle, shown }: LabelledParty) => ({
+  agent,
+  agent_title: agentTitle,
+  purpose,
+  client,
+  client_title: clientTitle,
+  shown,
 })
 
 const toWire = (ownConnection: OwnConnection) => ({
