@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import pg from 'pg'
 import type { Adapter, Answer } from '../../packages/prove/src/adapter.ts'
 import { administer } from '../support/administer.ts'
+import { personOf } from './small.ts'
 
 export interface RowLevelSecurityOptions {
   /** A superuser's, of a server where a database may be made. */
@@ -26,8 +27,7 @@ const schema = `
   grant select on documents, readers to ASKER;`
 
 /**
- * What many build first: documents in Postgres with a policy on their rows, and Postgres' own search by
- * words. A person's token is their name.
+ * What many build first: documents in Postgres with a policy on their rows, and its own search by words.
  */
 export async function openRowLevelSecurity(
   options: RowLevelSecurityOptions,
@@ -45,8 +45,9 @@ export async function openRowLevelSecurity(
   stack.defer(() => pool.end())
   await pool.query(schema.replaceAll('ASKER', name))
 
-  async function as(person: string, text: string, values: readonly unknown[]): Promise<Answer> {
-    if (person === '' || person === 'nobody') return { status: 401, bytes: 2, raw: '{}', passages: [] }
+  async function as(token: string, text: string, values: readonly unknown[]): Promise<Answer> {
+    const person = personOf(token)
+    if (person === undefined) return { status: 401, bytes: 2, raw: '{}', passages: [] }
     const client = await pool.connect()
     try {
       await client.query('begin')

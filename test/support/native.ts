@@ -42,6 +42,10 @@ export interface NativeServices {
   /** A folder with wheels of what the Python client needs, and a folder with what its tests need. */
   readonly pythonClient: string | undefined
   readonly schemathesis: string | undefined
+  /** A folder with wardowl's server and what it needs. */
+  readonly wardowl: string | undefined
+  /** A folder with a package that depends on `@auth0/ai`, installed. */
+  readonly auth0: string | undefined
   /** Node's older releases that the packages run on, each its program. */
   readonly olderNodes: Readonly<Record<'20' | '22', string | undefined>>
   /** A folder with the local embedding model. */
@@ -133,6 +137,12 @@ export const needsPythonClient = needs(
 /** Options of a test or suite that lets Schemathesis read the contract. */
 export const needsSchemathesis = needs(native.schemathesis !== undefined, 'Schemathesis (SCHEMATHESIS_PATH)')
 
+/** Options of a test or suite that runs wardowl's server. */
+export const needsWardowl = needs(native.wardowl !== undefined, 'wardowl (WARDOWL_PATH)')
+
+/** Options of a test or suite that asks Auth0's filter. */
+export const needsAuth0 = needs(native.auth0 !== undefined, '@auth0/ai (AUTH0_PATH)')
+
 /** Options of a test or suite that embeds text. */
 export const needsModel = needs(
   native.modelFolder !== undefined,
@@ -187,6 +197,8 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
     interopLangchain: INTEROP_LANGCHAIN_PATH || undefined,
     pythonClient: env['PYTHON_CLIENT_PATH'] || undefined,
     schemathesis: env['SCHEMATHESIS_PATH'] || undefined,
+    wardowl: env['WARDOWL_PATH'] || undefined,
+    auth0: env['AUTH0_PATH'] || undefined,
     olderNodes: { '20': NODE_20_PATH || undefined, '22': NODE_22_PATH || undefined },
     postgres: readPostgres(env),
     patroni: env['PATRONI_PATH'] || undefined,

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { native } from './native.ts'
 import { freePort } from './port.ts'
 
-/** A server of OpenFGA of a test's own, on a database of Postgres that may be empty. */
+/** A server of OpenFGA of a test's own. */
 export interface OwnOpenFga extends AsyncDisposable {
   readonly url: string
   readonly token: string
@@ -12,14 +12,20 @@ export interface OwnOpenFga extends AsyncDisposable {
   startAgain(): Promise<void>
 }
 
-export async function startOpenFga(datastore: string, port?: number): Promise<OwnOpenFga> {
+/** On a database of Postgres that may be empty; undefined: in memory. */
+export async function startOpenFga(
+  datastore: string | undefined,
+  port?: number,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<OwnOpenFga> {
   const program = native.openfgaProgram
   if (program === undefined) throw new Error('This needs OPENFGA_PATH.')
   const listens = port ?? (await freePort())
   const token = 'a-key-of-this-test-alone'
   const env = {
-    OPENFGA_DATASTORE_ENGINE: 'postgres',
-    OPENFGA_DATASTORE_URI: datastore,
+    ...(datastore === undefined
+      ? { OPENFGA_DATASTORE_ENGINE: 'memory' }
+      : { OPENFGA_DATASTORE_ENGINE: 'postgres', OPENFGA_DATASTORE_URI: datastore }),
     OPENFGA_HTTP_ADDR: `127.0.0.1:${listens}`,
     OPENFGA_GRPC_ADDR: `127.0.0.1:${await freePort()}`,
     OPENFGA_AUTHN_METHOD: 'preshared',
@@ -27,10 +33,13 @@ export async function startOpenFga(datastore: string, port?: number): Promise<Ow
     OPENFGA_PLAYGROUND_ENABLED: 'false',
     OPENFGA_METRICS_ENABLED: 'false',
     OPENFGA_LOG_LEVEL: 'error',
+    ...settings,
   }
-  const migrating = spawn(program, ['migrate'], { env, stdio: 'ignore' })
-  const [code] = await once(migrating, 'close')
-  if (code !== 0) throw new Error('OpenFGA could not prepare its database.')
+  if (datastore !== undefined) {
+    const migrating = spawn(program, ['migrate'], { env, stdio: 'ignore' })
+    const [code] = await once(migrating, 'close')
+    if (code !== 0) throw new Error('OpenFGA could not prepare its database.')
+  }
   const url = `http://127.0.0.1:${listens}`
   const start = async () => {
     const child = spawn(program, ['run'], { env, stdio: 'ignore' })
