@@ -21,6 +21,7 @@ import { type JobNote, noteTexts } from './job-store.ts'
 import { StayedLocked } from './locks.ts'
 import { isContent, reconcileObject } from './reconcile-tuples.ts'
 import { keepSensitive } from './sensitivity.ts'
+import { assertNoSources } from './source-collections.ts'
 
 /** Tuples that a service writes and deletes. */
 export interface AccessChange {
@@ -219,8 +220,9 @@ const endOf = (condition: Tuple['condition']): number | undefined =>
 
 /**
  * Records a change and writes it, by the hold that its caller has. Does NOT check who asks. Without a list,
- * whatever is in force: for what only ends. Throws `storage_unavailable`, with nothing written, where
- * somebody holds for long what something is put into, and that is unsettled.
+ * whatever is in force: for what only ends. Throws, with nothing written, `invalid_request` for a right on a
+ * source's own collection, and `storage_unavailable` where somebody holds for long what something is put
+ * into, and that is unsettled.
  */
 export async function writeChange(
   context: IngestContext,
@@ -232,6 +234,8 @@ export async function writeChange(
   // What became unsettled since. Not for long: who holds it may wait for what is held here.
   await settleParents(context, entries, parentWaitMsMax)
   const { waiting, marked, newlyMarked } = await hold.transaction(async (sql) => {
+    // Before rows are locked: who registers a service locks in this order.
+    await assertNoSources(sql, entries)
     await writer.assertCurrent?.(sql)
     if (list !== undefined) await assertInForce(sql, list)
     const stored = await storeChange(sql, entries)

@@ -9,6 +9,7 @@ import { writeChange } from './access.ts'
 import type { IngestContext, Writer } from './context.ts'
 import { type Entry, readTags, toTuple } from './desired-tuples.ts'
 import type { FieldType } from './document-rows.ts'
+import { assertNoSources } from './source-collections.ts'
 
 /** A collection to make or change. */
 export interface CollectionInput {
@@ -26,7 +27,8 @@ export interface CollectionInput {
 /**
  * Makes or changes a collection: its row first, then its rights as `POST /access` writes tuples. Of what a
  * crash leaves the mending completes what stands in rows, and saying it again the rest. Documents that were
- * opened to everybody stay so when `publicAllowed` ends: take their tuples away too.
+ * opened to everybody stay so when `publicAllowed` ends: take their tuples away too. Throws
+ * `invalid_request` for a writer or tagger of a source's collection that is not the source.
  */
 export async function saveCollection(
   context: IngestContext,
@@ -48,6 +50,7 @@ export async function saveCollection(
         entries.flatMap(({ tuple, operation }) => (operation === 'delete' ? [tuple] : [])),
       )
       await hold.transaction(async (sql) => {
+        await assertNoSources(sql, rightsOf(input))
         await assertInForce(sql, list)
         await sql.query(
           `insert into collections (id, title, public_allowed) values ($1, $2, $3)
@@ -73,22 +76,32 @@ function assertInput({ id, writers = [], taggers = [], organization }: Collectio
   }
 }
 
+const rightsOf = ({ id, writers = [], taggers = [] }: CollectionInput): Entry[] =>
+  Object.entries({ writer: writers, tagger: taggers }).flatMap(([relation, users]) =>
+    users.map(
+      (user, index): Entry => ({
+        field: `${relation}s.${index}`,
+        tuple: { user, relation, object: collectionObject(id) },
+        operation: 'write',
+      }),
+    ),
+  )
+
 /** Who saves a collection is an administrator, or the operator. */
-function assertMayWrite(
-  list: AllowList,
-  object: FgaObject,
-  { writers = [], taggers = [], organization }: CollectionInput,
-): void {
-  const tuples = [
-    ...writers.map((user, index) => ({ field: `writers.${index}`, user, relation: 'writer' })),
-    ...taggers.map((user, index) => ({ field: `taggers.${index}`, user, relation: 'tagger' })),
+function assertMayWrite(list: AllowList, object: FgaObject, input: CollectionInput): void {
+  const { organization } = input
+  const entries = [
+    ...rightsOf(input),
     ...(organization === undefined
       ? []
-      : [{ field: 'organization', user: `organization:${organization}`, relation: 'organization' }]),
+      : [
+          {
+            field: 'organization',
+            tuple: { user: `organization:${organization}`, relation: 'organization', object },
+          },
+        ]),
   ]
-  const wrong = tuples.find(
-    ({ user, relation }) => !isAdministrators(list, { user, relation, object }, 'write'),
-  )
+  const wrong = entries.find(({ tuple }) => !isAdministrators(list, tuple, 'write'))
   if (wrong !== undefined)
     throw new AppError('forbidden', {
       field: wrong.field,

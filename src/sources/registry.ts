@@ -246,7 +246,8 @@ type Timing = Pick<SourceProposal, 'pollSeconds' | 'crawlSeconds' | 'maxAgeSecon
 
 /**
  * No source had the id before: what was lent or granted by its items' ids would be this one's. No other
- * source and no service writes where a source files its documents, or groups under its prefix.
+ * source and no service writes where a source files its documents, or groups under its prefix. Whoever gives
+ * such a right looks for the source, behind the same lock.
  */
 async function assertFree(
   sql: Sql,
@@ -260,7 +261,11 @@ async function assertFree(
     )
   const [other] = await sql.query<{ name: string }>(
     `select 'The source ' || id as name from sources where collections && $1 and id <> $2
-     union all select 'The service ' || name from services where collections && $1 and name <> 'source/' || $2 limit 1`,
+     union all select 'The service ' || name from services where collections && $1 and name <> 'source/' || $2
+     union all select 'The ' || replace(subject, ':', ' ') from desired_tuples
+       where object in (select 'collection:' || own from unnest($1::text[]) as own) and relation in ('writer', 'tagger')
+         and subject <> 'service:source/' || $2
+     limit 1`,
     [collections, id],
   )
   if (other !== undefined)

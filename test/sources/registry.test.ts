@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { operator } from '../../src/audit/record.ts'
 import type { Service } from '../../src/delegation/registry/services.ts'
 import { openSourceWorld, type SourceWorld } from './world.ts'
 
@@ -100,6 +101,64 @@ describe('who administers sources', () => {
     expect(await propose({ id: 'corp', collections: ['wiki-more'] })).toMatchObject({
       status: 422,
       body: { field: 'id' },
+    })
+  })
+
+  describe('nobody but the source is writer or tagger of its collection', () => {
+    const save = (id: string, rights: object) =>
+      at.call('dan', 'PUT', `/collections/${id}`, { title: id, ...rights })
+    const give = (...writes: object[]) => at.call('dan', 'POST', '/access', { writes })
+    const right = (service: string, relation: string, collection = 'wiki') => ({
+      user: `service:${service}`,
+      relation,
+      object: `collection:${collection}`,
+    })
+    const refusalAt = (field: string) => ({ status: 422, body: { code: 'invalid_request', field } })
+
+    test('whatever one administrator says of it', async () => {
+      const before = await at.world.database.query(`select * from collections where id = 'wiki'`)
+      for (const [field, rights] of [
+        ['writers.1', { writers: ['service:source/wiki', 'service:hr'] }],
+        ['taggers.0', { taggers: ['service:hr'] }],
+        ['writers.0', { writers: ['service:source/other'] }],
+      ] as const)
+        expect(await save('wiki', { title: 'Changed', ...rights })).toMatchObject(refusalAt(field))
+      expect(await at.world.database.query(`select * from collections where id = 'wiki'`)).toEqual(before)
+      for (const relation of ['writer', 'tagger'])
+        expect(await give(right('hr', relation, 'handbook'), right('hr', relation))).toMatchObject(
+          refusalAt('writes.1'),
+        )
+      const { ingest } = at.world.service
+      await expect(
+        ingest.applyTuples(operator('test'), { writes: [right('hr', 'writer')], deletes: [] } as never),
+      ).rejects.toMatchObject({ field: 'writes.0' })
+      const stored: string[] = []
+      for await (const { user, relation } of at.world.service.fga.read({ object: 'collection:wiki' }))
+        stored.push(`${user} ${relation}`)
+      expect(stored.sort()).toEqual(['service:source/wiki tagger', 'service:source/wiki writer'])
+      const own = ['service:source/wiki']
+      expect(await save('wiki', { writers: own, taggers: own })).toMatchObject({ status: 200 })
+    })
+
+    test('nor who was that before it is proposed, until that is taken away', async () => {
+      for (const relation of ['writer', 'tagger'] as const) {
+        expect(await save('wiki-more', { [`${relation}s`]: ['service:hr'] })).toMatchObject({ status: 200 })
+        const refused = await propose({ id: 'more', collections: ['wiki-more'] })
+        expect(refused).toMatchObject(refusalAt('collections'))
+        expect(refused.body['detail']).toContain('The service hr')
+        expect(await save('wiki-more', { [`${relation}s`]: [] })).toMatchObject({ status: 200 })
+      }
+    })
+
+    test('nor whoever becomes that while it is proposed', async () => {
+      const [given, proposed] = await Promise.all([
+        give(right('hr', 'writer', 'wiki-more')),
+        propose({ id: 'more', collections: ['wiki-more'] }),
+      ])
+      expect([given.status, proposed.status].sort()).toEqual([200, 422])
+      if (proposed.status === 200) await at.call('dan', 'POST', '/sources/more', { action: 'remove' })
+      else await save('wiki-more', { writers: [] })
+      await at.sync()
     })
   })
 
