@@ -30,6 +30,13 @@ export interface StoredDocument {
 export const broughtBy = (subject: string, { sources }: StoredDocument): boolean =>
   sources.some((source) => subject === `service:${source}`)
 
+/**
+ * What was said last of who may read: what waits, else what is in force. While content waits, what is in
+ * force restricts by where the document lay or will lie, too: nobody said that of the document.
+ */
+export const lastSaid = ({ isPending, pendingTags, tags }: StoredDocument): readonly Tag[] =>
+  isPending ? pendingTags : tags
+
 /** What is known of these documents. Stays true for as long as their locks are held. */
 export async function readDocuments(sql: Sql, ids: readonly string[]): Promise<Map<string, StoredDocument>> {
   const rows = await sql.query<Omit<StoredDocument, 'tags'> & { readonly id: string }>(

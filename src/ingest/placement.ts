@@ -8,6 +8,7 @@ import { leftBy, settingRefused } from './by-allow-list.ts'
 import { narrow, sensitiveTag, type Tag, tagKey, tagsOf, toTuple } from './desired-tuples.ts'
 import {
   type FieldType,
+  lastSaid,
   readCollections,
   readDocuments,
   readFilings,
@@ -133,7 +134,7 @@ export async function decidePlacements(
     const leftOver = leftBy(
       allowList,
       documentObject(placement.id),
-      stored === undefined ? [] : [...stored.tags, ...stored.pendingTags],
+      stored === undefined ? [] : lastSaid(stored),
       requestedTags,
     )
     if (leftOver.refused !== undefined) return { ok: false, error: leftOver.refused }

@@ -7,7 +7,7 @@ import { documentObject, type FgaObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext, Writer } from './context.ts'
 import { endOf, markUnsettled, setTags, tagKey, toTuple } from './desired-tuples.ts'
-import { broughtBy, readDocuments, type StoredDocument } from './document-rows.ts'
+import { broughtBy, lastSaid, readDocuments, type StoredDocument } from './document-rows.ts'
 import { mend } from './drift.ts'
 import { isHeld, retagFailed } from './failed-documents.ts'
 import { fileMentioned, reconcileParents } from './filing.ts'
@@ -96,7 +96,9 @@ async function apply(
     }
     const nextTags = storedDocument.isPending ? narrowed : newTags
     if (storedDocument.isLive || storedDocument.tags.length > 0) await setTags(sql, object, nextTags)
-    const storedByKey = new Map(storedDocument.tags.map((tag) => [tagKey(tag), tag]))
+    const saidKeys = new Set(lastSaid(storedDocument).map(tagKey))
+    const saidInForce = storedDocument.tags.filter((tag) => saidKeys.has(tagKey(tag)))
+    const storedByKey = new Map(saidInForce.map((tag) => [tagKey(tag), tag]))
     // A later or an earlier end is a change, too.
     const written = newTags.filter((tag) => {
       const storedTag = storedByKey.get(tagKey(tag))
@@ -104,7 +106,7 @@ async function apply(
     })
     const writes = written.map((tag) => toTuple(object, tag))
     const newKeys = new Set(newTags.map(tagKey))
-    const deletes = storedDocument.tags.filter((tag) => !newKeys.has(tagKey(tag)))
+    const deletes = saidInForce.filter((tag) => !newKeys.has(tagKey(tag)))
     // A source hides what it cannot bring at each of its readings.
     if (writes.length + deletes.length === 0 && !isOther) return
     await record(sql, writer, {

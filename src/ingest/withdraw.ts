@@ -8,7 +8,7 @@ import type { Sql } from '../store/sql.ts'
 import { keptOf } from './by-allow-list.ts'
 import type { IngestContext, Writer } from './context.ts'
 import { setTags, type Tag } from './desired-tuples.ts'
-import { broughtBy, readDocuments } from './document-rows.ts'
+import { broughtBy, lastSaid, readDocuments } from './document-rows.ts'
 import { insertItem, type JobNote, noteTexts } from './job-store.ts'
 import { hide } from './publish.ts'
 import { stillReceiving } from './receiving.ts'
@@ -70,7 +70,7 @@ export async function withdrawDocuments(
           const storedDocument = documents.get(id)
           if (storedDocument === undefined) continue
           const object = documentObject(id)
-          const keptTags = keptOf(list, object, [...storedDocument.tags, ...storedDocument.pendingTags])
+          const keptTags = keptOf(list, object, lastSaid(storedDocument))
           await bury(sql, context.index, {
             ...storedDocument,
             id,

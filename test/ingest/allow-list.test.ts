@@ -148,7 +148,7 @@ describe('with rows of its own', () => {
   })
 })
 
-describe('content that moves to another folder, where folders lie by a relation of their own', () => {
+describe('content that moves to another folder, where folders lie by a relation of their own and no writer takes a block back', () => {
   let world: IngestWorld
   let goOn: () => void
   beforeAll(async () => {
@@ -164,7 +164,13 @@ describe('content that moves to another folder, where folders lie by a relation 
             'viewer from parent or viewer from shelf\n    define delegated_to',
           ],
         ),
-        allowList: swap(['  folder:\n', '  folder:\n    shelf: { subjects: [folder], write: tagger }\n']),
+        allowList: swap(
+          ['  folder:\n', '  folder:\n    shelf: { subjects: [folder], write: tagger }\n'],
+          [
+            'blocked: { subjects: [user, group#member], write: writer, delete: writer }',
+            'blocked: { subjects: [user, group#member], write: writer, delete: administrator }',
+          ],
+        ),
       },
     })
     await world.ingest.applyTuples(machine, {
@@ -202,6 +208,32 @@ describe('content that moves to another folder, where folders lie by a relation 
     await world.done(job)
     expect(await world.sees('user:bob', 'moved')).toBe('new')
   })
+
+  test.each<[string, (id: string) => Promise<unknown>]>([
+    ['more content', (id) => world.put({ id, text: 'newer', access: within('open') })],
+    ['PUT access', (id) => world.ingest.retag(loader, id, within('open'))],
+    ['a withdrawal', (id) => world.ingest.withdraw(loader, id)],
+  ])(
+    '%s meanwhile keeps what was blocked on the document, and nothing of where it lay',
+    async (what, then) => {
+      const id = what.replaceAll(' ', '-')
+      const job = await liveAndWaiting(id)
+      try {
+        await world.ingest.changeAccess(docs, {
+          writes: [tuple(`user:anne blocked document:${id}`)],
+          deletes: [],
+        })
+        await then(id)
+        for (const user of ['user:anne', 'user:bob']) expect(await world.sees(user, id)).toBeUndefined()
+      } finally {
+        goOn()
+      }
+      await world.done(job)
+      await world.putDone({ id, text: 'last', access: within('open') })
+      expect(await world.sees('user:bob', id)).toBe('last')
+      expect(await world.sees('user:anne', id)).toBeUndefined()
+    },
+  )
 })
 
 describe('while another list comes into force', () => {

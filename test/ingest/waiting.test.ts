@@ -334,6 +334,22 @@ describeBackends('what was accepted and waits', (backend) => {
       expect(await world.sees('user:bob', id)).toBe('newer')
     })
 
+    test('PUT access puts on record what it changes, and not what it leaves of that', async () => {
+      await live({ id: 'recorded', text: 'old', access: within('north') })
+      await by('open')('recorded')
+      await world.ingest.retag(loader, 'recorded', { ...within('open'), ...anne })
+      expect(await world.tuples('document:recorded')).toContain('user:bob blocked')
+      const [row] = await world.database.query(
+        `select detail from decision_records where event = 'access_changed' order by record_no desc limit 1`,
+      )
+      expect(row?.['detail']).toMatchObject({
+        writes: ['folder:open parent document:recorded'],
+        deletes: ['user:bob viewer document:recorded'],
+      })
+      await end()
+      expect(await world.tuples('document:recorded')).not.toContain('user:bob blocked')
+    })
+
     test('nobody reads it meanwhile, where they are more than one document can say', async () => {
       const many = Array.from({ length: 501 }, (_, nth) => `user:p${nth} blocked folder:crowd`)
       const lines = ['collection:closed filed_in folder:crowd', ...many]
