@@ -27,6 +27,7 @@ import { createRetriever, type Retriever } from '../retrieval/retrieve.ts'
 import { createKeyed } from '../retrieval/scope.ts'
 import { createSearch } from '../retrieval/search.ts'
 import { createShadow } from '../retrieval/shadow.ts'
+import { createTurns } from '../retrieval/turns.ts'
 import { loadSecret } from '../store/secret.ts'
 import type { Authz } from './authz.ts'
 import type { ComposeContext } from './context.ts'
@@ -109,6 +110,7 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
       : createRemoteSights({ nominators, corpus, now, byPublications })
   const nominator = nominators === undefined ? dependencies.authz.nominator : createRemoteNominator(sights)
   let askedAt = Number.NEGATIVE_INFINITY
+  const inTurn = createTurns({ log })
   const answer = createRetriever({
     sql: database,
     ...grants,
@@ -125,23 +127,27 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
     newDecoy: () => randomBytes(16).toString('base64url'),
     onAnswer: metrics.onAnswer,
   })
-  const retrieve: Retriever = (...args) => {
+  const retrieve: Retriever = (principal, question, deadline) => {
     askedAt = performance.now()
-    return answer(...args)
+    return inTurn(principal, deadline, () => answer(principal, question, deadline))
   }
-  const readDocument = createDocumentReader({
+  const read = createDocumentReader({
     sql: database,
     gate,
     presenting: grants.presenting,
     why: whyReader,
   })
-  const listCollections = createCollectionLister({
+  const readDocument: DocumentReader = (principal, id, deadline, approval) =>
+    inTurn(principal, deadline, () => read(principal, id, deadline, approval))
+  const list = createCollectionLister({
     sql: database,
     sights,
     nominator,
     gate,
     approvals: grants.approvals,
   })
+  const listCollections: CollectionLister = (principal, deadline) =>
+    inTurn(principal, deadline, () => list(principal, deadline))
   const indexLagMs = () => index.status().lagMs
   const owned = stack.move()
   return {

@@ -2,7 +2,7 @@ import { type ErrorCode, errorCodes } from '@remit/contract/errors'
 import { HTTPException } from 'hono/http-exception'
 import { proofAlgorithms } from '../delegation/tokens/dpop.ts'
 import { errorBody, statusOf } from '../directory/scim/errors.ts'
-import { AppError, asAppError, type Challenge, stackOf } from '../kernel/errors.ts'
+import { AppError, asAppError, type Challenge, isLogged, stackOf } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import type { AppContext } from './env.ts'
 
@@ -13,7 +13,7 @@ export function createErrorHandler({ publicUrl, log }: { readonly publicUrl: str
   return (thrown: unknown, c: AppContext): Response => {
     const error = thrown instanceof HTTPException ? fromHttp(thrown) : asAppError(thrown)
     const txn = c.get('txn') ?? ''
-    if (error.status >= 500)
+    if (isLogged(error))
       log('request_failed', { txn, code: error.code, reason: error.message, stack: stackOf(thrown) })
     if (isScim(c.req.path)) return scimError(c, error)
     // RFC 9457, with our code, the field that is wrong and the thread of the request.

@@ -83,6 +83,9 @@ export function asAppError(thrown: unknown): AppError {
 export const stackOf = (thrown: unknown): string | undefined =>
   thrown instanceof AppError ? undefined : thrown instanceof Error ? thrown.stack : undefined
 
+/** Whether each such error is told to the operator. Of `overloaded` there are hundreds: they are counted. */
+export const isLogged = ({ status, code }: AppError): boolean => status >= 500 && code !== 'overloaded'
+
 /** A 429 that says when to come again. */
 export const tooMany = (detail: string, seconds: number): AppError =>
   new AppError('rate_limited', { public: detail, headers: { 'retry-after': String(seconds) } })

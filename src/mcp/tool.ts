@@ -13,7 +13,7 @@ import {
 import { errorCodes } from '@remit/contract/errors'
 import { z } from 'zod'
 import { type Agents, withinLimits } from '../delegation/registry/agents.ts'
-import { AppError, asAppError, invalid, stackOf } from '../kernel/errors.ts'
+import { AppError, asAppError, invalid, isLogged, stackOf } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import { agentOf, type Principal, type Scope } from '../kernel/principal.ts'
 import { firstIssue } from '../kernel/validation-message.ts'
@@ -186,7 +186,7 @@ export function resourceFailure(thrown: unknown, uri: string, dependencies: Fail
 
 function logged(thrown: unknown, { log, txn }: FailureDeps): AppError {
   const error = asAppError(thrown)
-  if (error.status >= 500)
+  if (isLogged(error))
     log('request_failed', { txn, code: error.code, reason: error.message, stack: stackOf(thrown) })
   return error
 }

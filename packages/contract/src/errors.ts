@@ -29,6 +29,7 @@ export const errorCodes = {
   authorization_unavailable: { status: 503, title: 'Permissions cannot be checked now.' },
   search_unavailable: { status: 503, title: 'Search is not answering.' },
   provider_unavailable: { status: 503, title: 'The provider does not answer.' },
+  overloaded: { status: 503, title: 'More is asked than can be answered in time.' },
   storage_unavailable: { status: 503, title: 'The database is not answering.' },
   deadline_exceeded: { status: 503, title: 'The request ran out of time.' },
   outcome_unknown: { status: 504, title: 'Nobody knows whether the call took effect.' },

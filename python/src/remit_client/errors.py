@@ -133,6 +133,7 @@ _unavailable = {
     "unavailable",
     "authorization_unavailable",
     "search_unavailable",
+    "overloaded",
     "storage_unavailable",
     "provider_unavailable",
     "temporarily_unavailable",

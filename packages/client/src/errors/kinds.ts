@@ -190,6 +190,7 @@ export const kinds = {
   unavailable,
   authorization_unavailable: unavailable,
   search_unavailable: unavailable,
+  overloaded: unavailable,
   storage_unavailable: unavailable,
   temporarily_unavailable: unavailable,
   provider_unavailable: unavailable,

@@ -1,0 +1,161 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { createRandom } from '../../benchmarks/kubernetes/random.ts'
+import type { Deadline } from '../../src/retrieval/deadline.ts'
+import { createTurns, type Turns } from '../../src/retrieval/turns.ts'
+
+// A processor of 50 requests a second, on a clock that the test moves.
+
+beforeEach(() => {
+  logged.length = 0
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance', 'Date'] })
+})
+afterEach(() => void vi.useRealTimers())
+
+const requestMs = 20
+const wholeMs = 1_000
+const deadlineOf = (signal: AbortSignal = new AbortController().signal): Deadline => ({
+  signal,
+  at: Date.now() + wholeMs,
+  now: Date.now,
+})
+const caller = (agent: string) => ({ subject: 'user:anne' as const, actors: [`agent:${agent}` as const] })
+const logged: string[] = []
+const newTurns = () => createTurns({ log: (event) => void logged.push(event) })
+const atOnce: Turns = (_, __, work) => work()
+
+/** Shares its time among all that it works at, each until its deadline; `run` says whether that was in time. */
+function createProcessor() {
+  let jobs: { leftMs: number; readonly until: number; readonly end: (isDone: boolean) => void }[] = []
+  return {
+    run: (deadline: Deadline) =>
+      new Promise<boolean>((resolve) => {
+        jobs.push({ leftMs: requestMs, until: deadline.at, end: resolve })
+      }),
+    work(ms: number): void {
+      const share = ms / Math.max(1, jobs.length)
+      for (const job of jobs) job.leftMs -= share
+      const isOver = (job: (typeof jobs)[number]) => job.leftMs <= 0 || Date.now() > job.until
+      for (const job of jobs.filter(isOver)) job.end(job.leftMs <= 0)
+      jobs = jobs.filter((job) => !isOver(job))
+    },
+  }
+}
+
+/** How many requests each agent made and had answered in time, and how long the slowest of these took. */
+async function load(turns: Turns, perSecond: Readonly<Record<string, number>>, seconds: number) {
+  const processor = createProcessor()
+  const random = createRandom(7)
+  const answered: Record<string, number> = {}
+  const asked: Record<string, number> = {}
+  const refusals: unknown[] = []
+  let longestMs = 0
+  for (let ms = 0; ms < seconds * 1_000; ms += 5) {
+    for (const [agent, rate] of Object.entries(perSecond)) {
+      const due = Math.floor((5 * rate) / 1_000 + random.next())
+      asked[agent] = (asked[agent] ?? 0) + due
+      for (let index = 0; index < due; index += 1) {
+        const deadline = deadlineOf()
+        const began = Date.now()
+        turns(caller(agent), deadline, () => processor.run(deadline)).then(
+          (isDone) => {
+            if (!isDone) return
+            answered[agent] = (answered[agent] ?? 0) + 1
+            longestMs = Math.max(longestMs, Date.now() - began)
+          },
+          (error: unknown) => refusals.push(error),
+        )
+      }
+    }
+    processor.work(5)
+    await vi.advanceTimersByTimeAsync(5)
+  }
+  return { asked, answered, refusals, longestMs }
+}
+
+describe('a process that is asked for ten times what it can do', () => {
+  const agents = Object.fromEntries(Array.from({ length: 20 }, (_, index) => [`bot-${index}`, 25]))
+  const sum = (of: Readonly<Record<string, number>>) => Object.values(of).reduce((all, one) => all + one, 0)
+
+  test('answers at least 80 % of what it can do, in time, and refuses the rest with Retry-After', async () => {
+    const { answered, refusals, longestMs } = await load(newTurns(), agents, 10)
+    expect(sum(answered)).toBeGreaterThan(0.8 * 10 * 50)
+    expect(longestMs).toBeLessThanOrEqual(wholeMs)
+    expect(refusals.length).toBeGreaterThan(3_000)
+    expect(logged.length, 'once in ten seconds').toBeLessThan(4)
+    expect(new Set(logged)).toEqual(new Set(['overloaded']))
+    for (const refusal of refusals.slice(0, 50))
+      expect(refusal).toMatchObject({ code: 'overloaded', headers: { 'retry-after': '1' } })
+  })
+
+  test('gives each agent as much as the others', async () => {
+    const { answered } = await load(newTurns(), agents, 10)
+    expect(Math.min(...Object.values(answered))).toBeGreaterThan(0.5 * Math.max(...Object.values(answered)))
+  })
+
+  test('would answer nearly nothing if all of it ran at once', async () => {
+    const { answered } = await load(atOnce, agents, 10)
+    expect(sum(answered)).toBeLessThan(0.2 * 10 * 50)
+  })
+
+  test('is as quick as ever two seconds later', async () => {
+    const turns = newTurns()
+    await load(turns, agents, 5)
+    await vi.advanceTimersByTimeAsync(2_000)
+    const { answered, asked, refusals } = await load(turns, { calm: 20 }, 5)
+    // The last ones may be under way.
+    expect(answered['calm']).toBeGreaterThanOrEqual((asked['calm'] ?? Number.NaN) - 4)
+    expect(refusals).toEqual([])
+  })
+})
+
+test('an agent that asks a thousand times a second keeps nobody else from being answered', async () => {
+  const { answered, asked } = await load(newTurns(), { flood: 1_000, quiet: 5 }, 10)
+  // The last one may be under way.
+  expect(answered['quiet']).toBeGreaterThanOrEqual((asked['quiet'] ?? Number.NaN) - 1)
+})
+
+test('a burst that can be answered in time is answered, all of it', async () => {
+  const turns = newTurns()
+  const processor = createProcessor()
+  const burst = Array.from({ length: 40 }, () => {
+    const deadline = deadlineOf()
+    return turns(caller('bot'), deadline, () => processor.run(deadline))
+  })
+  for (let ms = 0; ms < wholeMs; ms += 5) {
+    processor.work(5)
+    await vi.advanceTimersByTimeAsync(5)
+  }
+  expect(await Promise.all(burst)).toEqual(Array.from({ length: 40 }, () => true))
+})
+
+test('who goes away while waiting is refused, and the work never begins', async () => {
+  const turns = newTurns()
+  const hanging = () => new Promise<never>(() => undefined)
+  for (let index = 0; index < 16; index += 1) void turns(caller('bot'), deadlineOf(), hanging)
+  const gone = new AbortController()
+  const work = vi.fn(async () => 'never')
+  const waited = turns(caller('other'), deadlineOf(gone.signal), work)
+  gone.abort()
+  await expect(waited).rejects.toMatchObject({ code: 'overloaded' })
+  await vi.advanceTimersByTimeAsync(10_000)
+  expect(work).not.toHaveBeenCalled()
+})
+
+test('what hangs for good keeps its place until a second after its deadline', async () => {
+  const turns = newTurns()
+  const hanging = () => new Promise<never>(() => undefined)
+  for (let index = 0; index < 16; index += 1) void turns(caller('bot'), deadlineOf(), hanging)
+  await vi.advanceTimersByTimeAsync(wholeMs + 900)
+  const early = turns(caller('other'), deadlineOf(), async () => 'answered')
+  await vi.advanceTimersByTimeAsync(200)
+  expect(await early).toBe('answered')
+})
+
+test('what fails gives its place back', async () => {
+  const turns = newTurns()
+  for (let index = 0; index < 40; index += 1)
+    await expect(turns(caller('bot'), deadlineOf(), () => Promise.reject(new Error('no')))).rejects.toThrow(
+      'no',
+    )
+  expect(await turns(caller('bot'), deadlineOf(), async () => 'answered')).toBe('answered')
+})
