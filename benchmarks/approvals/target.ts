@@ -18,9 +18,9 @@ export interface Target extends AsyncDisposable {
   readonly agentUrl: string
   readonly personUrl: string
   /** A token of an agent under a delegation of the collection, as the built-in issuer gives it. */
-  agentToken(agent: string): Promise<string>
-  /** Headers of the person's browser on our pages, whose owner was verified just now. */
-  browser(): Promise<Readonly<Record<string, string>>>
+  agentToken(agent: string, resource?: 'api' | 'mcp'): Promise<string>
+  /** Headers of a person's browser on our pages, who was verified just now. Default: anne's. */
+  browser(person?: string): Promise<Readonly<Record<string, string>>>
 }
 
 export const documentId = 'bench/plan'
@@ -82,7 +82,7 @@ async function targetOf(name: string, parts: Parts): Promise<Omit<Target, typeof
   const clock = { now: Date.now }
   const key = (await openKeyRing(keys, clock)).current()
   const seal = createSeal(await loadSecret(keys, 'oauth.key'))
-  const sign = (claims: JWTPayload, sub: string) =>
+  const sign = (claims: JWTPayload, sub: string, aud = publicUrl) =>
     new SignJWT({
       jti: `j_${randomUUID()}`,
       grant_id: `g_${randomUUID()}`,
@@ -92,7 +92,7 @@ async function targetOf(name: string, parts: Parts): Promise<Omit<Target, typeof
       .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: key.kid })
       .setIssuer(issuer)
       .setSubject(sub)
-      .setAudience(publicUrl)
+      .setAudience(aud)
       .setIssuedAt()
       .setExpirationTime('290 s')
       .sign(key.privateKey)
@@ -104,11 +104,8 @@ async function targetOf(name: string, parts: Parts): Promise<Omit<Target, typeof
     randomBytes,
     signInEnds: { atAuthorizationServer: async () => undefined },
   })
-  async function browser() {
-    const id = await sessions.begin(
-      { person: 'anne', amr: ['swk'], verifiedAt: new Date() },
-      { txn: 't_bench' },
-    )
+  async function browser(person = 'anne') {
+    const id = await sessions.begin({ person, amr: ['swk'], verifiedAt: new Date() }, { txn: 't_bench' })
     return {
       cookie: `remit_session=${id}`,
       origin: publicUrl,
@@ -154,7 +151,7 @@ async function targetOf(name: string, parts: Parts): Promise<Omit<Target, typeof
         body: JSON.stringify({
           agent,
           scope: ['collection:bench'],
-          expires_at: new Date(Date.now() + 3_600_000).toISOString(),
+          expires_at: new Date(Date.now() + 3 * 3_600_000).toISOString(),
           purpose: 'bench',
         }),
       }),
@@ -168,7 +165,7 @@ async function targetOf(name: string, parts: Parts): Promise<Omit<Target, typeof
     agentUrl: publicUrl,
     personUrl,
     browser,
-    agentToken: (agent) =>
+    agentToken: (agent, resource) =>
       sign(
         {
           client_id: `${agent}-app`,
@@ -178,6 +175,7 @@ async function targetOf(name: string, parts: Parts): Promise<Omit<Target, typeof
           delegation: delegations.get(agent),
         },
         'anne',
+        resource === 'mcp' ? `${publicUrl}/mcp` : publicUrl,
       ),
   }
 }

@@ -23,7 +23,7 @@ const logged: string[] = []
 const newTurns = () => createTurns({ log: (event) => void logged.push(event) })
 const atOnce: Turns = (_, __, work) => work()
 
-/** Shares its time among all that it works at, each until its deadline; `run` says whether that was in time. */
+/** Shares its time among all that it works at, each until its deadline. `run` says whether it was in time. */
 function createProcessor() {
   let jobs: { leftMs: number; readonly until: number; readonly end: (isDone: boolean) => void }[] = []
   return {

@@ -7,6 +7,7 @@ import { freePort } from './port.ts'
 export interface OwnOpenFga extends AsyncDisposable {
   readonly url: string
   readonly token: string
+  pid(): number | undefined
   signal(kind: NodeJS.Signals): void
   /** After SIGKILL: resolves once it answers again. */
   startAgain(): Promise<void>
@@ -59,6 +60,7 @@ export async function startOpenFga(
   return {
     url,
     token,
+    pid: () => running.child.pid,
     signal: (kind) => void running.child.kill(kind),
     async startAgain() {
       await running.ended

@@ -31,7 +31,9 @@ export interface Pair extends AsyncDisposable {
   /** Private key of `agent-app`, the client of the agent `research-bot`. */
   readonly clientKey: CryptoKey
   /** A token of the issuer for the agent under a delegation of its own, and what there is to revoke of it. */
-  agentToken(person?: string, scope?: string): Promise<AgentToken>
+  agentToken(person?: string, scope?: string, resource?: 'api' | 'mcp'): Promise<AgentToken>
+  /** A person's own token, without any agent, who signed in just now. */
+  personToken(person: string, scope?: string): Promise<string>
   /** A person's token that is addressed to the agent, who may exchange it. */
   subjectToken(): Promise<string>
   /** A token of a service that is registered, by a client of its own. */
@@ -209,7 +211,16 @@ export async function openPair(options: PairOptions): Promise<Pair> {
         { client_id: 'cli', scope: 'docs.search docs.read' },
         { sub: 'anne', aud: `${first.url}/agents/${agent}` },
       ),
-    async agentToken(person = 'anne', scope = 'docs.search docs.read approvals.request') {
+    personToken: (person, scope = 'docs.search docs.read') =>
+      sign(
+        { client_id: 'cli', scope, sub_profile: 'user', auth_time: Math.floor(Date.now() / 1_000) },
+        { sub: person, aud: first.url },
+      ),
+    async agentToken(
+      person = 'anne',
+      scope = 'docs.search docs.read approvals.request',
+      resource: 'api' | 'mcp' = 'api',
+    ) {
       const [jti, grant, delegation] = [`j_${randomUUID()}`, `g_${randomUUID()}`, `d_${randomUUID()}`]
       await database.query(
         `insert into delegations (id, subject, agent, sub_agents, scope, purpose, standing, expires_at, state, created_at)
@@ -226,7 +237,7 @@ export async function openPair(options: PairOptions): Promise<Pair> {
           grant_id: grant,
           jti,
         },
-        { sub: person, aud: first.url },
+        { sub: person, aud: resource === 'mcp' ? `${first.url}/mcp` : first.url },
       )
       return { token, jti, grant, delegation }
     },
