@@ -1,9 +1,11 @@
+import { isOpenDocument } from './open-document.ts'
 import type { Sql } from './sql.ts'
 
 /**
  * The numbers of what these documents have in force. To be read before OpenFGA is asked: what is read of a
  * document afterwards counts as readable only while it has the same ({@link isStillInForce}), since somebody
- * may have been taken off before the next was published. Those that are not there are left out.
+ * may have been taken off before the next was published. Those that are not there, or that their source
+ * closes, are left out.
  */
 export async function readPublications(
   sql: Sql,
@@ -11,7 +13,7 @@ export async function readPublications(
 ): Promise<ReadonlyMap<string, number>> {
   const rows = await sql.query<{ id: string; publication: number }>(
     `select id, ${publicationOf('documents')} as publication from documents
-     where id = any($1::text[]) and live_revision is not null`,
+     where id = any($1::text[]) and live_revision is not null and ${isOpenDocument}`,
     [documentIds],
   )
   return new Map(rows.map(({ id, publication }) => [id, publication]))

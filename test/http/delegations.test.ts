@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { operator } from '../../src/audit/record.ts'
 import { createRevocations } from '../../src/delegation/revocation/revocations.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
 import { describeBackends } from '../support/backends.ts'
@@ -155,6 +156,79 @@ describeBackends('/delegations', (backend) => {
     // Bob could.
     const { delegation } = await lend(bob, { scope: ['document:finance/budget'] })
     await bob.send('DELETE', `/delegations/${delegation?.id}`)
+  })
+
+  describe('what its source closes is lent like what is not there', () => {
+    const object = {
+      document: 'document:wiki/plan',
+      folder: 'folder:wiki/team',
+      collection: 'collection:wiki',
+    }
+    const run = (text: string) => world.database.query(text)
+    beforeAll(async () => {
+      const loader = ['service:loader']
+      await world.service.ingest.saveCollection(operator('test'), {
+        id: 'wiki',
+        title: 'The wiki',
+        writers: loader,
+        taggers: loader,
+      })
+      await world.put({
+        'wiki/plan': { collection: 'wiki', title: 'Plan Yak', access: { viewers: ['user:anne'] } },
+      })
+      await world.write('user:anne viewer folder:wiki/team', 'user:anne viewer collection:wiki')
+      await run(`insert into filings values ('folder:wiki/team', 'wiki') on conflict do nothing`)
+      await run(
+        `insert into sources (id, kind, origin, settings, collections, state, proposed_by, poll_seconds, crawl_seconds, max_age_seconds, purge_days)
+         values ('wiki', 'none', 'file:///srv/none', '{}', '{wiki}', 'active', 'user:dan', 1, 1, 3600, 1)`,
+      )
+      await run(`insert into source_items (source, document) values ('wiki', 'wiki/plan')`)
+      await run(`update documents set source = 'source/wiki' where id = 'wiki/plan'`)
+    })
+    beforeEach(async () => {
+      await run(`update sources set state = 'active', groups_at = now(), settings_at = null`)
+      await run(`update source_items set hidden = null, confirmed_at = now()`)
+    })
+
+    /** All that is answered, without what was asked for and the thread of the request. */
+    const said = async (asked: string) => {
+      const response = await anne.send('POST', '/delegations', { body: wish({ scope: [asked] }) })
+      const text = (await response.text()).replaceAll(asked, 'ID').replace(/"txn":"[^"]*"/, '')
+      return `${response.status} ${text}`
+    }
+
+    test.each([
+      ['a document of a source that is too old', 'document', `groups_at = now() - interval '2 hours'`],
+      ['a document of a source that is being removed', 'document', `state = 'removing'`],
+      ['a document of a source that was never read', 'document', 'groups_at = null'],
+      ['a folder of a source that is too old', 'folder', `groups_at = now() - interval '2 hours'`],
+      ['a folder of a source that is being removed', 'folder', `state = 'removing'`],
+      ['a folder of a source that was never read', 'folder', 'groups_at = null'],
+      ['a collection of a source that is too old', 'collection', `groups_at = now() - interval '2 hours'`],
+      ['a collection of a source that is being removed', 'collection', `state = 'removing'`],
+    ] as const)('%s', async (_, type, change) => {
+      const scope = [object[type]]
+      const { status, delegation } = await lend(anne, { scope })
+      expect(status).toBe(201)
+      await run(`update sources set ${change}`)
+      const refused = await said(object[type])
+      expect(refused).toMatch(/^422 /)
+      expect(refused).toBe(await said(`${type}:wiki/none`))
+      // Nor is it told by what was lent before.
+      expect((await listed(anne)).map((one) => one.scope)).toEqual([[{ object: object[type] }]])
+      await anne.send('DELETE', `/delegations/${delegation?.id}`)
+    })
+
+    test.each([
+      ['a hidden document', `hidden = 'missing'`],
+      ['a document that was confirmed too long ago', `confirmed_at = now() - interval '2 hours'`],
+    ])('%s', async (_, change) => {
+      await run(`update source_items set ${change}`)
+      expect(await said(object.document)).toBe(await said('document:wiki/none'))
+      const { status, delegation } = await lend(anne, { scope: [object.folder] })
+      expect(status).toBe(201)
+      await anne.send('DELETE', `/delegations/${delegation?.id}`)
+    })
   })
 
   test('a title is not shown any more once the person lost the document', async () => {

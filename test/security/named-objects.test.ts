@@ -270,6 +270,37 @@ describeDatabases('an object that is named', (kind) => {
     }
   })
 
+  test('for lending costs the same, whether its source closes it or it never was', async () => {
+    const { database, service } = world
+    await service.ingest.saveCollection(operator('test'), {
+      id: 'aged',
+      title: 'Aged',
+      writers: ['service:loader'],
+      taggers: ['service:loader'],
+    })
+    await world.put({ 'aged/item': { collection: 'aged', access: { viewers: ['user:anne'] } } })
+    await world.write('user:anne viewer folder:aged/team', 'user:anne viewer collection:aged')
+    const pairs: readonly (readonly [FgaObject, FgaObject])[] = [
+      ['document:aged/item', 'document:never/was'],
+      ['folder:aged/team', 'folder:never'],
+      ['collection:aged', 'collection:never'],
+    ]
+    const { among } = service.issuer.lendables
+    for (const [object] of pairs) {
+      named.add(object)
+      await expect.poll(async () => (await among('user:anne', [object])).size, { timeout: 10_000 }).toBe(1)
+    }
+    await database.query(`insert into filings values ('folder:aged/team', 'aged')`)
+    await database.query(`update documents set source = 'source/aged' where id = 'aged/item'`)
+    await database.query(
+      `insert into sources (id, kind, origin, settings, collections, state, proposed_by, poll_seconds, crawl_seconds, max_age_seconds, purge_days)
+       values ('aged', 'none', 'file:///srv/none', '{}', '{aged}', 'paused', 'user:dan', 1, 1, 1000, 1)`,
+    )
+    const offer = (object: FgaObject) => async () => expect((await among('user:anne', [object])).size).toBe(0)
+    for (const [object, none] of pairs)
+      expect(await done(offer(object)), object).toEqual(await done(offer(none)))
+  })
+
   test('in an approval that waits costs its person the same, whether it is hidden by now or withdrawn', async () => {
     const principal: Principal = {
       kind: 'agent',

@@ -3,7 +3,7 @@ import type { AskNamed } from '../../authz/gate/named.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { collectionObject, type FgaObject, splitObject } from '../../kernel/ids.ts'
 import { isStillInForce, readPublications } from '../../store/in-force.ts'
-import { isOpenDocument } from '../../store/open-document.ts'
+import { isOpenCollection, isOpenDocument } from '../../store/open-document.ts'
 import type { Sql } from '../../store/sql.ts'
 
 /** Something that a person may lend, as they know it. */
@@ -17,8 +17,8 @@ export interface Lendables {
   /** To choose from: organizations that they belong to, and collections in which they may read something. */
   offered(subject: FgaObject): Promise<readonly Lendable[]>
   /**
-   * Those of these that they may lend now, with titles. What is missing and what is forbidden are both left
-   * out, in the same time.
+   * Those of these that they may lend now, with titles. What is missing, what is forbidden and what its
+   * source closes are left out, in the same time.
    */
   among(subject: FgaObject, objects: readonly FgaObject[]): Promise<ReadonlyMap<FgaObject, Lendable>>
 }
@@ -81,23 +81,22 @@ export function createLendables(deps: LendablesDeps): Lendables {
         const relation = relationOf(splitObject(object).type)
         return relation === undefined ? [] : [{ relation, object }]
       })
-      const publications = await readPublications(
-        sql,
-        idsOf(
-          'document',
-          requestedObjects.map(({ object }) => object),
-        ),
-      )
-      const { verdicts } = await askNamed({ user: subject, asked: requestedObjects, signal }).answer()
+      const named = requestedObjects.map(({ object }) => object)
+      const asking = askNamed({ user: subject, asked: requestedObjects, signal })
+      const publications = await readPublications(sql, idsOf('document', named))
+      const closed = await closedOf(sql, named)
+      const isOpen = (object: FgaObject): boolean => {
+        const { type, id } = splitObject(object)
+        return type === 'document' ? publications.has(id) : !closed.has(object)
+      }
+      const { verdicts } = await asking.answer(isOpen)
       // An error is a no as well: another answer for it would tell that the object is there.
-      const allowed = requestedObjects
-        .filter((_, index) => verdicts[index] === 'allowed')
-        .map(({ object }) => object)
-      const isOpen = requestedObjects.some(
-        ({ object }) => object.startsWith('collection:') && !allowed.includes(object),
+      const allowed = named.filter((object, index) => verdicts[index] === 'allowed' && isOpen(object))
+      const isUndecided = named.some(
+        (object) => object.startsWith('collection:') && !allowed.includes(object),
       )
-      const readable = isOpen ? await byCollection(subject, signal) : []
-      const requestedSet = new Set(requestedObjects.map(({ object }) => object))
+      const readable = isUndecided ? await byCollection(subject, signal) : []
+      const requestedSet = new Set(named)
       const titles = await titlesOf(sql, allowed, publications)
       return new Map(
         [
@@ -107,6 +106,19 @@ export function createLendables(deps: LendablesDeps): Lendables {
       )
     },
   }
+}
+
+/** Collections of sources whose word does not count now, and folders that are filed there. */
+async function closedOf(sql: Sql, objects: readonly FgaObject[]): Promise<ReadonlySet<string>> {
+  const rows = await sql.query<{ object: string }>(
+    `select object from (
+       select 'collection:' || id as object, id as collection from unnest($1::text[]) as id
+       union all
+       select object, collection from filings where object = any($2)
+     ) as named where not ${isOpenCollection('collection')}`,
+    [idsOf('collection', objects), idsOf('folder', objects).map((id) => `folder:${id}`)],
+  )
+  return new Set(rows.map(({ object }) => object))
 }
 
 /**
