@@ -209,7 +209,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
         listCollections,
         indexLagMs,
         admit: admission.principal,
-        spent: createReplayGuard({ sql: database, clock }),
+        spent: createReplayGuard({ sql: database }),
         approvals,
         resolve,
         vaultFetch: calls.fetch,

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createProofs, type Proofs } from '../../src/delegation/tokens/dpop.ts'
+import { createReplayGuard } from '../../src/delegation/tokens/replay-guard.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { describeDatabases } from '../support/backends.ts'
 import { openTestDatabase } from '../support/database.ts'
@@ -110,20 +111,42 @@ describeDatabases('a proof', (kind) => {
     expect(await check(proof)).toBe(holder.jkt)
   })
 
+  /** As time does, to this process and to the database. */
+  async function pass(ms: number): Promise<void> {
+    clock.move(ms)
+    await database.query('update used_proofs set until = until - make_interval(secs => $1)', [ms / 1_000])
+  }
+
   test('is forgotten only when it is too old to pass anyway', async () => {
     await proofs.sweep()
     const early = await proofOf({ now: clock.now() + 59_000 })
     const byNonce = await proofOf({ nonce: proofs.nonce() })
     for (const proof of [early, byNonce]) expect(await check(proof)).toBe(holder.jkt)
-    for (let moved = 0; moved < 300_000; moved += 10_000) {
-      clock.move(10_000)
+    for (let passed = 0; passed < 300_000; passed += 10_000) {
+      await pass(10_000)
       await proofs.sweep()
       for (const proof of [early, byNonce]) expect(await check(proof)).not.toBe(holder.jkt)
     }
-    await proofs.sweep()
-    clock.move(1_000)
+    await pass(301_000)
     await proofs.sweep()
     expect(await database.query('select 1 from used_proofs')).toEqual([])
+  })
+
+  test('does not count twice, whichever process’s clock is ahead', async () => {
+    const proof = await proofOf()
+    expect(await check(proof)).toBe(holder.jkt)
+    const ahead = createProofs({ sql: database, clock: { now: () => clock.now() + 400_000 }, secret })
+    await ahead.sweep()
+    expect(await check(proof)).toBe(refused)
+    // By a clock that is slow it passes minutes longer.
+    const guard = createReplayGuard({ sql: database })
+    expect(await guard.spend('one', 60_000)).toBe(true)
+    await pass(350_000)
+    await guard.sweep()
+    expect(await guard.spend('one', 60_000)).toBe(false)
+    await pass(20_000)
+    await guard.sweep()
+    expect(await guard.spend('one', 60_000)).toBe(true)
   })
 
   test.each<readonly [string, Partial<ProofOptions>]>([

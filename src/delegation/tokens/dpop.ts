@@ -59,7 +59,7 @@ const charactersMax = 4_096
  * within a minute or a nonce of ours, `ath`, and a `jti` that no process has seen before.
  */
 export function createProofs({ sql, clock, secret }: ProofsDeps): Proofs {
-  const replayGuard = createReplayGuard({ sql, clock })
+  const replayGuard = createReplayGuard({ sql })
   const nonces = createNonces(secret, clock)
 
   function isFresh({ iat, nonce }: Claims, demand: ProofDemand): boolean {
