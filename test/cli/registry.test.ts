@@ -140,6 +140,17 @@ test('a file that is not there, and an id that is none, are named', async () => 
   )
 })
 
+test('no service and no client of one has the name of a source', async () => {
+  for (const argv of [
+    ['service', 'add', 'source/wiki', '--collection', 'handbook'],
+    ['client', 'add', 'x', '--kind', 'service', '--of', 'source/wiki', '--title', 'X'],
+  ])
+    expect((await run(...argv)).stderr, argv.join(' ')).toContain('Only a source is called source/…')
+  expect(await json('service', 'list')).not.toContainEqual(
+    expect.objectContaining({ service: 'source/wiki' }),
+  )
+})
+
 test('whoami says that it asked nobody where no sign-in is kept', async () => {
   const ran = await remit(['whoami'], world, { url: 'http://127.0.0.1:9' })
   expect(ran).toMatchObject({ code: 1, stdout: '' })

@@ -10,6 +10,7 @@ import {
 } from '../../delegation/registry/clients.ts'
 import { allCollections } from '../../ingest/document-rows.ts'
 import { invalid } from '../../kernel/errors.ts'
+import { sourcePrefix } from '../../store/open-document.ts'
 import { type Command, command, id, optional } from './command.ts'
 
 /** Collections, and what may come to them: services, clients, APIs, agents. */
@@ -53,6 +54,7 @@ export const registryCommands = {
   service_add: command(
     z.strictObject({ name: id, collections: z.array(id), prefixes: z.array(z.string().min(1)).default([]) }),
     async (service, { services }) => {
+      assertNoSource('name', service.name)
       const oldService = (await services.list()).find(({ name }) => name === service.name)
       await services.save(service)
       return {
@@ -295,5 +297,13 @@ const recordedClient = (client: Client) => ({
 function clientOf(clientId: string, kind: Client['kind'], ownerId: string | undefined): Client {
   if (kind === 'person') return { clientId, kind }
   if (ownerId === undefined) throw invalid('of', `Name the ${kind} that the client is.`)
-  return kind === 'agent' ? { clientId, kind, agent: ownerId } : { clientId, kind, service: ownerId }
+  if (kind === 'agent') return { clientId, kind, agent: ownerId }
+  assertNoSource('of', ownerId)
+  return { clientId, kind, service: ownerId }
+}
+
+/** What a source writes counts as its own, and by its age: nobody else has its name. */
+function assertNoSource(field: string, service: string): void {
+  if (service.startsWith(sourcePrefix))
+    throw invalid(field, `Only a source is called ${sourcePrefix}…: choose another name.`)
 }
