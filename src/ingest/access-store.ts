@@ -1,5 +1,6 @@
 import type { TupleKey } from '../authz/fga.ts'
 import { documentObject, type FgaObject, splitObject } from '../kernel/ids.ts'
+import { movedTo } from '../store/moved.ts'
 import type { Sql } from '../store/sql.ts'
 import {
   addTags,
@@ -7,6 +8,7 @@ import {
   type Mark,
   markUnsettled,
   removeTags,
+  renamedTags,
   type Tag,
   tagKey,
   toTag,
@@ -23,7 +25,10 @@ export interface StoredChange {
   readonly waiting: ReadonlySet<string>
   /** Marks of objects that are unsettled by this change alone. */
   readonly marked: readonly Mark[]
-  /** Objects that have to be compared whole: new folders and zones, and what was unsettled before. */
+  /**
+   * Objects that have to be compared whole: new folders and zones, what was unsettled before, and what names
+   * somebody who was moved.
+   */
   readonly newlyMarked: readonly FgaObject[]
 }
 
@@ -47,12 +52,14 @@ export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<
       sql,
       ownEntries.filter(({ operation }) => operation === 'delete').map(({ tuple }) => tuple),
     )
-    await addTags(
+    const isRenamed = await addTags(
       sql,
       object,
       ownEntries.filter(({ operation }) => operation === 'write').map(({ tuple }) => toTag(tuple)),
     )
     const mark = await markUnsettled(sql, object, false)
+    // The Write names whoever was moved as the change does.
+    if (isRenamed) freshlyMarked.add(object)
     if (!freshlyMarked.has(object)) marked.push(mark)
   }
   await noteDocuments(sql, ours)
@@ -88,7 +95,12 @@ async function changePending(sql: Sql, entries: readonly Entry[]): Promise<Reado
   for (const [id, storedDocument] of await readDocuments(sql, [...new Set(ids)])) {
     if (!storedDocument.isPending) continue
     const object = documentObject(id)
-    const access = tagsAfter(object, storedDocument.pendingTags, entries)
+    const said = tagsAfter(object, storedDocument.pendingTags, entries)
+    const moved = await movedTo(
+      sql,
+      said.map(({ subject }) => subject),
+    )
+    const access = renamedTags(said, moved)
     // Not `retagged`: what is live gets the change by itself, and else keeps what it had if this is never
     // published.
     await sql.query(

@@ -1,6 +1,7 @@
 import type { Operation } from '../authz/allow-list/allow-list.ts'
 import type { Tuple, TupleKey } from '../authz/fga.ts'
 import { collectionObject, type FgaObject } from '../kernel/ids.ts'
+import { movedTo } from '../store/moved.ts'
 import type { Sql } from '../store/sql.ts'
 import type { Access } from './wire.ts'
 
@@ -46,13 +47,23 @@ export function tagsOf(collection: string, access: Access): Tag[] {
   }
   for (const blocked of access.blocked ?? []) accessTags.push({ relation: 'blocked', subject: blocked })
   if (access.sensitive === true) accessTags.push(sensitiveTag)
-  const distinct = new Map<string, Tag>()
-  for (const tag of accessTags) {
-    const knownTag = distinct.get(tagKey(tag))
-    if (knownTag === undefined || endOf(tag) > endOf(knownTag)) distinct.set(tagKey(tag), tag)
-  }
-  return [...distinct.values()]
+  return distinct(accessTags)
 }
+
+function distinct(tags: readonly Tag[]): Tag[] {
+  const tagsByKey = new Map<string, Tag>()
+  for (const tag of tags) {
+    const knownTag = tagsByKey.get(tagKey(tag))
+    if (knownTag === undefined || endOf(tag) > endOf(knownTag)) tagsByKey.set(tagKey(tag), tag)
+  }
+  return [...tagsByKey.values()]
+}
+
+/** The same of those who were moved, by {@link movedTo}. A subject that two became keeps its later end. */
+export const renamedTags = (tags: readonly Tag[], moved: ReadonlyMap<string, string>): readonly Tag[] =>
+  moved.size === 0
+    ? tags
+    : distinct(tags.map((tag) => ({ ...tag, subject: moved.get(tag.subject) ?? tag.subject })))
 
 /** The tag that makes an object sensitive. */
 export const sensitiveTag: Tag = { relation: 'sensitive', subject: 'user:*' }
@@ -182,8 +193,11 @@ export const setTags = (
   { purge = false }: { readonly purge?: boolean } = {},
 ): Promise<void> => setAllTags(sql, [{ object, tags, purge }])
 
-/** Adds tags to an object's stored ones; one that is there already gets the new end. */
-export const addTags = (sql: Sql, object: string, tags: readonly Tag[]): Promise<void> =>
+/**
+ * Adds tags to an object's stored ones; one that is there already gets the new end. Gives whether any of them
+ * was stored under another subject, of whoever was moved.
+ */
+export const addTags = (sql: Sql, object: string, tags: readonly Tag[]): Promise<boolean> =>
   insertTags(sql, [{ object, tags }])
 
 // Of one statement: a group may have any number of members.
@@ -194,14 +208,44 @@ function* slicesOf<T>(rows: readonly T[]): Generator<readonly T[]> {
     yield rows.slice(offset, offset + rowsAtOnce)
 }
 
-async function insertTags(sql: Sql, objects: readonly TaggedObject[]): Promise<void> {
+/** For rows that come under another name: one that both have keeps its later end. */
+export const keepingLaterEnd = `on conflict (object, relation, subject) do update set expires_at =
+  case when desired_tuples.expires_at is null or excluded.expires_at is null then null
+       else greatest(desired_tuples.expires_at, excluded.expires_at) end`
+const takingNewEnd = `on conflict (object, relation, subject) do update set expires_at = excluded.expires_at
+  where desired_tuples.expires_at is distinct from excluded.expires_at`
+
+// What members are is said by name, and moves in an order of its own.
+const content = /^(?:document|folder|zone|collection):/
+
+/**
+ * On documents and what they lie in whoever was moved is stored under the new key, whoever says it: what was
+ * read before the move, too. Else a block would be lost.
+ */
+async function insertTags(sql: Sql, objects: readonly TaggedObject[]): Promise<boolean> {
   const all = objects.flatMap(({ object, tags }) => tags.map((tag) => ({ object, ...tag })))
+  const moved = await movedTo(
+    sql,
+    all.flatMap(({ object, subject }) => (content.test(object) ? [subject] : [])),
+  )
+  const isMoved = ({ object, subject }: Row): boolean => moved.has(subject) && content.test(object)
+  await insertRows(sql, moved.size === 0 ? all : all.filter((row) => !isMoved(row)), takingNewEnd)
+  // One at a time: two who were moved to one are one row.
+  const renamed = moved.size === 0 ? [] : all.filter(isMoved)
+  for (const row of renamed)
+    await insertRows(sql, [{ ...row, subject: moved.get(row.subject) ?? row.subject }], keepingLaterEnd)
+  return renamed.length > 0
+}
+
+interface Row extends Tag {
+  readonly object: string
+}
+
+async function insertRows(sql: Sql, all: readonly Row[], onConflict: string): Promise<void> {
   for (const rows of slicesOf(all))
     await sql.query(
       `insert into desired_tuples (object, relation, subject, expires_at)
-       select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
-       on conflict (object, relation, subject) do update set expires_at = excluded.expires_at
-         where desired_tuples.expires_at is distinct from excluded.expires_at`,
+       select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) ${onConflict}`,
       [
         rows.map(({ object }) => object),
         rows.map(({ relation }) => relation),

@@ -3,10 +3,10 @@ import { isReservedType } from '../authz/allow-list/reserved.ts'
 import type { TupleKey } from '../authz/fga.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import { splitObject } from '../kernel/ids.ts'
+import { betweenLeases } from '../store/lease.ts'
 import type { Sql } from '../store/sql.ts'
 import { takeAway } from './access.ts'
 import type { IngestContext, Writer } from './context.ts'
-import { removeTags } from './desired-tuples.ts'
 
 /** Of these usersets, those that keep whoever is in them from something. */
 export type RestrictingOf = (usersets: readonly string[]) => Promise<readonly string[]>
@@ -26,7 +26,7 @@ export async function endAccess(
   // A recovery, which is not over, holds OpenFGA to the database all the same.
   const recovering = { ...context, assertSound: async () => undefined }
   // First: what is brought in meanwhile is seen below.
-  await database.transaction((sql) => endWaiting(sql, list))
+  await betweenLeases(database, (sql) => endWaiting(sql, list))
   let ended = 0
   // Until a reading of all finds none: what came to stand behind what was read already is found by the next.
   for (let found = 1; found > 0; ended += found) {
@@ -49,7 +49,8 @@ export async function endAccess(
   const giving = tags.filter((tag) => isAccess(list, tag))
   const held = new Set(await restrictingOf([...new Set(giving.map(usersetOf))]))
   const left = giving.filter((tag) => !held.has(usersetOf(tag)))
-  await database.transaction((sql) => removeTags(sql, left))
+  // Of what is published meanwhile, too, which is waited for: its Write may be still to come.
+  await takeAway(recovering, writer, left)
   return ended + left.length
 }
 
@@ -80,7 +81,7 @@ async function endWaiting(sql: Sql, list: AllowList): Promise<void> {
        cross join lateral jsonb_array_elements(access) as tag`,
   )
   const giving = relations.flatMap(({ relation }) =>
-    list.isWidening('document', relation) ? [relation] : [],
+    isAccess(list, { object: 'document:waiting', relation }) ? [relation] : [],
   )
   if (giving.length === 0) return
   await sql.query(

@@ -108,7 +108,7 @@ export interface Ingest extends AsyncDisposable {
   /** Tags that name this subject. */
   countTags(subject: string): Promise<number>
   /** Gives another subject what this one's tags give: see {@link renameSubject}. */
-  renameSubject(from: string, to: string): Promise<void>
+  renameSubject(from: string, to: string): Promise<boolean>
   /** Gives it that and all the rest: see {@link moveSubject}. */
   moveSubject(move: SubjectMove): Promise<void>
   /** Stops taking work and waits for what runs. Unfinished work goes on at the next start. */
@@ -316,7 +316,7 @@ export function createIngest({
       waiter.wait(id, () => readJob(database, id, owner, clock.now()), signal),
     drift: (options) => drift(context, options),
     countTags: (subject) => countTags(database, subject),
-    renameSubject: (oldSubject, newSubject) => renameSubject(context, oldSubject, newSubject),
+    renameSubject: (...subjects) => renameSubject(context, ...subjects),
     moveSubject: (move) => moveSubject(context, move),
     close,
     [Symbol.asyncDispose]: close,

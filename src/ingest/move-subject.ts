@@ -3,10 +3,10 @@ import { AppError } from '../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './context.ts'
-import { type Mark, unmark } from './desired-tuples.ts'
+import { keepingLaterEnd, type Mark, unmark } from './desired-tuples.ts'
 import { type Hold, retryRefusedWrite } from './hold.ts'
 import { isAdopted, isForeign } from './reconcile-tuples.ts'
-import { copyBlocks, keepingLaterEnd, renameSubject } from './retag.ts'
+import { copyBlocks, renameSubject } from './retag.ts'
 
 /** What moves from one subject, `user:acme/anne`, to another. */
 export interface SubjectMove {
@@ -29,9 +29,12 @@ const triesMax = 4
  * comparison looks at members and the like of either of the two.
  */
 export async function moveSubject(context: IngestContext, move: SubjectMove): Promise<void> {
-  await copyBlocks(context, move.from, move.to)
-  await whileHeld(context, adoptedOf(move), (hold) => restrictHeld(context, hold, adoptedOf(move)))
-  await renameSubject(context, move.from, move.to)
+  for (let tries = 1; ; tries += 1) {
+    await copyBlocks(context, move.from, move.to)
+    await whileHeld(context, adoptedOf(move), (hold) => restrictHeld(context, hold, adoptedOf(move)))
+    if (await renameSubject(context, move.from, move.to)) break
+    if (tries === triesMax) throw writtenAllTheTime(move)
+  }
   await whileHeld(context, move, (hold) => moveHeld(hold, move))
 }
 
@@ -60,8 +63,11 @@ async function whileHeld(
     })
     if (isDone) return
   }
-  throw new AppError('authorization_unavailable', { internal: `${move.from} is written all the time` })
+  throw writtenAllTheTime(move)
 }
+
+const writtenAllTheTime = ({ from }: SubjectMove): AppError =>
+  new AppError('authorization_unavailable', { internal: `${from} is written all the time` })
 
 /** Members of groups that block, first of those that give nothing. Their rows come with all the rest. */
 async function restrictHeld(context: IngestContext, hold: Hold, move: SubjectMove): Promise<void> {

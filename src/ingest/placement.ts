@@ -3,9 +3,10 @@ import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import type { Fga } from '../authz/fga.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import { documentObject, type FgaObject, splitObject } from '../kernel/ids.ts'
+import { movedTo } from '../store/moved.ts'
 import type { Sql } from '../store/sql.ts'
 import { leftBy, settingRefused } from './by-allow-list.ts'
-import { narrow, sensitiveTag, type Tag, tagKey, tagsOf, toTuple } from './desired-tuples.ts'
+import { narrow, renamedTags, sensitiveTag, type Tag, tagKey, tagsOf, toTuple } from './desired-tuples.ts'
 import {
   type FieldType,
   lastSaid,
@@ -88,13 +89,13 @@ export async function decidePlacements(
   // Grows with each placement: a folder or zone is filed by the first that mentions it.
   const filed = new Map(filedBefore)
   const answers = { documents, collections, filed, rights }
-  const wantedTags = placements.map(({ collection, access }) => tagsOf(collection, access))
+  const saidTags = placements.map(({ collection, access }) => tagsOf(collection, access))
   const errors = placements.map((placement, index) => {
     const { collection } = placement
     const unfiled = mentionedBy(placement).filter((object) => !filed.has(object))
     const error =
       refusal(placement, answers) ??
-      settingRefused(allowList, documentObject(placement.id), wantedTags[index] ?? [], {
+      settingRefused(allowList, documentObject(placement.id), saidTags[index] ?? [], {
         objects: unfiled,
         collection,
       })
@@ -102,6 +103,14 @@ export async function decidePlacements(
     for (const object of unfiled) filed.set(object, collection)
     return undefined
   })
+  // Else what names somebody who was moved by the old key would differ from what is stored for ever.
+  const moved = await movedTo(
+    database,
+    saidTags.flatMap((tags, index) =>
+      errors[index] === undefined ? tags.map(({ subject: named }) => named) : [],
+    ),
+  )
+  const wantedTags = saidTags.map((tags) => renamedTags(tags, moved))
   // Those of whom the change could end that they are sensitive.
   const atRisk = placements.flatMap(({ id, access }, index) => {
     const storedDocument = documents.get(id)

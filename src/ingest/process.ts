@@ -1,3 +1,4 @@
+import { AppError } from '../kernel/errors.ts'
 import { documentObject } from '../kernel/ids.ts'
 import { bringIn } from './bring-in.ts'
 import type { IngestContext } from './context.ts'
@@ -153,6 +154,12 @@ async function refuse(context: IngestContext, revision: Revision, error: ParseEr
   const jobId = await documentLocks.hold([object], async (hold) => {
     const leftOver = await leftBy(context, revision)
     const finished = await hold.transaction(async (sql) => {
+      if (leftOver?.tags !== undefined) {
+        // Without this lock it changes where all access ends, or a person moves: then it is tried again.
+        const access = (await readRevision(sql, revision.id, revision.revision))?.access ?? []
+        if (!sameTags(access, leftOver.access))
+          throw new AppError('storage_unavailable', { internal: 'the access of what is refused changed' })
+      }
       if (leftOver?.tags !== undefined) await setTags(sql, object, leftOver.tags)
       if (leftOver?.remembered === true)
         await sql.query('update documents set was_sensitive = true where doc_no = $1', [revision.docNo])
@@ -169,6 +176,8 @@ async function refuse(context: IngestContext, revision: Revision, error: ParseEr
 interface Left {
   /** What shall be in force; undefined where that stays as it is. */
   readonly tags: readonly Tag[] | undefined
+  /** That of the revision, by which it was decided. */
+  readonly access: readonly Tag[]
   /** Nothing is in force that could carry the mark. */
   readonly remembered: boolean
 }
@@ -185,7 +194,9 @@ async function leftBy(
   const desiredTags = current.retagged && !current.creates ? current.access : storedDocument.tags
   const sensitivity = await askSensitivity({ fga, now: clock.now() }, documents)
   const isLost = sensitivity.of(documentObject(id)) && !sensitivity.by(desiredTags)
-  if (!storedDocument.isLive && desiredTags.length === 0) return { tags: undefined, remembered: isLost }
+  if (!storedDocument.isLive && desiredTags.length === 0)
+    return { tags: undefined, access: current.access, remembered: isLost }
   const nextTags = isLost ? [...desiredTags, sensitiveTag] : desiredTags
-  return { tags: sameTags(storedDocument.tags, nextTags) ? undefined : nextTags, remembered: false }
+  const tags = sameTags(storedDocument.tags, nextTags) ? undefined : nextTags
+  return { tags, access: current.access, remembered: false }
 }

@@ -29,37 +29,14 @@ export async function publish(
   tasks: readonly RevisionTask[],
   traceOf: (task: RevisionTask) => string | undefined,
 ): Promise<Published> {
-  const { database, step, corpusChanged, allowList, index, fewAtATime } = context
-  const revisions = [...(await readRevisions(database, tasks)).values()]
+  const { step, corpusChanged, fewAtATime } = context
+  // Whose access changes without this lock, as where a person moves, waits for this or is seen here.
+  const revisions = await fewAtATime(() => hold.transaction((sql) => hideAndTag(sql, tasks, context)))
   if (revisions.length === 0) return { tasks: [], jobs: [] }
+  const objects = revisions.map(({ id }) => documentObject(id))
   const steps = async (name: Parameters<typeof step>[0]): Promise<void> => {
     for (const { id } of revisions) await step(name, id)
   }
-  const objects = revisions.map(({ id }) => documentObject(id))
-  const current = await readTags(database, objects)
-  const list = allowList()
-  const widening = revisions.filter(({ id, access }) =>
-    widens(current.get(documentObject(id)) ?? [], access, (relation) =>
-      list.isWidening('document', relation),
-    ),
-  )
-  const hideAndTag = async (sql: Sql): Promise<void> => {
-    if (widening.length > 0)
-      await hide(
-        sql,
-        index,
-        widening.map(({ docNo }) => docNo),
-      )
-    await setAllTags(
-      sql,
-      revisions.map(({ id, access, creates }) => ({
-        object: documentObject(id),
-        tags: access,
-        purge: creates,
-      })),
-    )
-  }
-  await fewAtATime(() => hold.transaction(hideAndTag))
   await steps('hidden')
   // Settled before these locks were taken; only what became unsettled since is left.
   await reconcileParents(
@@ -74,6 +51,41 @@ export async function publish(
   await steps('published')
   const ids = new Set(revisions.map(({ id }) => id))
   return { tasks: tasks.filter(({ document }) => ids.has(document)), jobs }
+}
+
+/** Those that were not superseded. */
+async function hideAndTag(
+  sql: Sql,
+  tasks: readonly RevisionTask[],
+  { allowList, index }: IngestContext,
+): Promise<readonly Revision[]> {
+  const revisions = [...(await readRevisions(sql, tasks)).values()]
+  if (revisions.length === 0) return []
+  const current = await readTags(
+    sql,
+    revisions.map(({ id }) => documentObject(id)),
+  )
+  const list = allowList()
+  const widening = revisions.filter(({ id, access }) =>
+    widens(current.get(documentObject(id)) ?? [], access, (relation) =>
+      list.isWidening('document', relation),
+    ),
+  )
+  if (widening.length > 0)
+    await hide(
+      sql,
+      index,
+      widening.map(({ docNo }) => docNo),
+    )
+  await setAllTags(
+    sql,
+    revisions.map(({ id, access, creates }) => ({
+      object: documentObject(id),
+      tags: access,
+      purge: creates,
+    })),
+  )
+  return revisions
 }
 
 /** Takes what is live out of every search and read, in the caller's transaction. */

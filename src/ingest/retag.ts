@@ -4,9 +4,11 @@ import { assertInForce } from '../authz/allow-list/in-force.ts'
 import { endsOf, tupleId } from '../authz/fga.ts'
 import { AppError } from '../kernel/errors.ts'
 import { documentObject, type FgaObject } from '../kernel/ids.ts'
+import { betweenLeases } from '../store/lease.ts'
+import { noteMoved } from '../store/moved.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext, Writer } from './context.ts'
-import { endOf, markUnsettled, setTags, tagKey, toTuple } from './desired-tuples.ts'
+import { endOf, keepingLaterEnd, markUnsettled, setTags, tagKey, toTuple } from './desired-tuples.ts'
 import { broughtBy, lastSaid, readDocuments, type StoredDocument } from './document-rows.ts'
 import { mend } from './drift.ts'
 import { isHeld, retagFailed } from './failed-documents.ts'
@@ -118,14 +120,10 @@ async function apply(
   })
 }
 
-/** For rows that come under another name: one that both have keeps its later end. */
-export const keepingLaterEnd = `on conflict (object, relation, subject) do update set expires_at =
-  case when desired_tuples.expires_at is null or excluded.expires_at is null then null
-       else greatest(desired_tuples.expires_at, excluded.expires_at) end`
-
 // No person is a writer, a tagger or an organization.
 const onContent = `split_part(object, ':', 1) in ('document', 'folder', 'zone', 'collection')`
 // Keys that move are of an issuer, `user:acme/anne`; by that their index is found.
+const kindOfTag = `split_part(object, ':', 1) || '#' || relation`
 const ofPerson = `desired_tuples where subject = $1 and subject like 'user:%/%' and ${onContent}`
 
 /** Tags that name a subject (`user:acme/anne`), on documents and what they lie in. */
@@ -144,55 +142,71 @@ export async function copyBlocks(
   newSubject: string,
 ): Promise<void> {
   const list = context.allowList()
-  await context.database.transaction(async (sql) => {
-    const kinds = await sql.query<{ type: string; relation: string }>(
-      `select distinct split_part(object, ':', 1) as type, relation from ${ofPerson}`,
-      [oldSubject],
-    )
-    const blocks = kinds.filter(({ type, relation }) => !list.isWidening(type, relation))
-    for (const { type, relation } of blocks)
-      await copyTags(sql, oldSubject, newSubject, `${type}#${relation}`)
+  await betweenLeases(context.database, async (sql) => {
+    for (const block of await blocksOf(sql, list, oldSubject))
+      await copyTags(sql, oldSubject, newSubject, block)
   })
   await mendObjectsOf(context, newSubject)
 }
 
+/** The kinds of tags of a subject that only keep from reading: `document#blocked`. */
+async function blocksOf(sql: Sql, list: AllowList, subject: string): Promise<readonly string[]> {
+  const kinds = await sql.query<{ type: string; relation: string }>(
+    `select distinct split_part(object, ':', 1) as type, relation from ${ofPerson}`,
+    [subject],
+  )
+  return kinds.flatMap(({ type, relation }) =>
+    list.isWidening(type, relation) ? [] : [`${type}#${relation}`],
+  )
+}
+
 /**
  * Gives another subject every tag of this one on documents and what they lie in, and what of documents names
- * it, and resolves when OpenFGA holds that. A tag that both have keeps its later end. May run twice; after a
- * crash the objects' marks see to OpenFGA. Does NOT move memberships and lendings.
+ * it, and resolves when OpenFGA holds that. From then on whoever names the old one there names the new one. A
+ * tag that both have keeps its later end. May run twice; after a crash the objects' marks see to OpenFGA.
+ * Does NOT move memberships and lendings. False, with nothing done: the new one lacks a block that was said
+ * since {@link copyBlocks}.
  */
 export async function renameSubject(
   context: IngestContext,
   oldSubject: string,
   newSubject: string,
-): Promise<void> {
-  await context.database.transaction(async (sql) => {
+): Promise<boolean> {
+  const list = context.allowList()
+  const isDone = await betweenLeases(context.database, async (sql) => {
+    // Statements of no lease change several of these, in an order of their own.
+    await sql.query('lock table revisions, failed_documents in exclusive mode')
+    const lacking = await sql.query(
+      `select from ${ofPerson} and ${kindOfTag} = any($3::text[]) and not exists (
+         select from desired_tuples other where other.object = desired_tuples.object
+           and other.relation = desired_tuples.relation and other.subject = $2) limit 1`,
+      [oldSubject, newSubject, await blocksOf(sql, list, oldSubject)],
+    )
+    if (lacking.length > 0) return false
     await copyTags(sql, oldSubject, newSubject)
     await sql.query(`delete from ${ofPerson}`, [oldSubject])
+    await sql.query(`select from documents where owner = $1 order by doc_no for no key update`, [oldSubject])
     await sql.query('update documents set owner = $2 where owner = $1', [oldSubject, newSubject])
     await sql.query('update revisions set owner = $2 where owner = $1', [oldSubject, newSubject])
     // Of revisions that are on their way in: their tags as they will be set.
-    await sql.query(
-      `update revisions set access = (
-         select jsonb_agg(case when tag ->> 'subject' = $1 then tag || jsonb_build_object('subject', $2::text) else tag end)
-         from jsonb_array_elements(access) tag)
-       where access @> jsonb_build_array(jsonb_build_object('subject', $1::text))`,
-      [oldSubject, newSubject],
-    )
-    await sql.query(
-      `update failed_documents set access = (
-         select jsonb_agg(case when tag ->> 'subject' = $1 then tag || jsonb_build_object('subject', $2::text) else tag end)
-         from jsonb_array_elements(access) tag)
-       where access @> jsonb_build_array(jsonb_build_object('subject', $1::text))`,
-      [oldSubject, newSubject],
-    )
+    for (const table of ['revisions', 'failed_documents'])
+      await sql.query(
+        `update ${table} set access = (
+           select jsonb_agg(case when tag ->> 'subject' = $1 then tag || jsonb_build_object('subject', $2::text) else tag end)
+           from jsonb_array_elements(access) tag)
+         where access @> jsonb_build_array(jsonb_build_object('subject', $1::text))`,
+        [oldSubject, newSubject],
+      )
+    await noteMoved(sql, oldSubject)
+    return true
   })
-  await mendObjectsOf(context, newSubject)
+  if (isDone) await mendObjectsOf(context, newSubject)
+  return isDone
 }
 
 /** With marks of their objects. `kind`: only this one, `document#blocked`. */
 async function copyTags(sql: Sql, oldSubject: string, newSubject: string, kind?: string): Promise<void> {
-  const copied = `${ofPerson} and ($2::text is null or split_part(object, ':', 1) || '#' || relation = $2)`
+  const copied = `${ofPerson} and ($2::text is null or ${kindOfTag} = $2)`
   const objects = await sql.query<{ object: string }>(
     `select distinct object from ${copied} order by object`,
     [oldSubject, kind ?? null],

@@ -91,6 +91,20 @@ export async function takeLease(
   }
 }
 
+/**
+ * Runs `work` in a transaction beside which no {@link Lease.transaction} runs: those under way end first, and
+ * those that come later see all that it did. For what changes rows of objects that it does not hold. Neither
+ * can wait for the other in a circle: each asks for `leases` before it has anything else.
+ */
+export const betweenLeases = <T>(
+  database: Pick<Database, 'transaction'>,
+  work: (sql: Sql) => Promise<T>,
+): Promise<T> =>
+  database.transaction(async (sql) => {
+    await sql.query('lock table leases in exclusive mode')
+    return work(sql)
+  })
+
 /** What counts as over, and what comes before the end of each. */
 export interface EndExpiredOptions {
   /** No other process is there: whatever is in the way is of one that died. */

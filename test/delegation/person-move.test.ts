@@ -316,6 +316,43 @@ describe('a move', () => {
     await standsUnderOther()
   })
 
+  test('that ended is the person whom documents, re-tags and changes of access mean by the old key from then on, also once they moved again', async () => {
+    const { personMove, ingest } = world.service
+    await personMove.move(old, other)
+    const named = { viewers: [`user:${old}`, 'user:dan'], blocked: [`user:${other}`] }
+    const readers = { viewers: ['group:eng#member'] }
+    await world.put({
+      'handbook/later': { text: 'Travel later.', access: { ...readers, blocked: [`user:${old}`] } },
+      'handbook/given': { text: 'Travel that is given.', access: { viewers: [`user:${old}`] } },
+      'handbook/both': { text: 'Travel of two.', access: named },
+    })
+    await ingest.applyTuples(operator('t_tests'), {
+      writes: [{ user: `user:${old}`, relation: 'blocked', object: 'document:handbook/group' }],
+      deletes: [],
+    })
+    const ofOther = [
+      'blocked document:handbook/blocked',
+      'blocked document:handbook/both',
+      'blocked document:handbook/group',
+      'blocked document:handbook/later',
+    ]
+    expect(await tuplesOf(old)).toEqual([])
+    expect(await tuplesOf(other)).toEqual(expect.arrayContaining(ofOther))
+    await world.service.people.arrive({ key: other, name: 'Anne' }, { issuer, sub: '00u1anne' })
+    expect(await found(other)).toEqual(['handbook/given', 'handbook/own', 'handbook/seen'])
+
+    const third = 'acme/third'
+    await personMove.move(other, third)
+    const loader = { subject: 'service:loader', actors: [], client: 'loader', txn: 't_tests' } as const
+    await ingest.retag(loader, 'handbook/given', { ...readers, blocked: [`user:${old}`] })
+    expect([await tuplesOf(old), await tuplesOf(other)]).toEqual([[], []])
+    expect(await tuplesOf(third)).toEqual(
+      expect.arrayContaining([...ofOther, 'blocked document:handbook/given']),
+    )
+    expect(await ingest.drift()).toMatchObject({ mended: 0 })
+    expect(await world.database.query('select object from unreconciled')).toEqual([])
+  }, 60_000)
+
   test('is refused while rows do not tell yet who is in groups', async () => {
     await world.database.query(`delete from settings where key = 'tuples_adopted'`)
     await expect(world.service.personMove.move(old, other)).rejects.toMatchObject({ code: 'conflict' })

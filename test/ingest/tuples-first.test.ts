@@ -516,8 +516,8 @@ describe.each(backends.filter(({ name }) => name === 'PGlite × engine' || name 
             rows: async () => [],
           })
         await world.database.query(
-          `insert into person_moves (old_key, new_key, was_disabled, begun_at, tuples_first)
-           values ('acme/old', 'acme/new', false, now(), true)`,
+          `insert into person_moves (old_key, new_key, was_disabled, begun_at, tuples_first, running)
+           values ('acme/old', 'acme/new', false, now(), true, true)`,
         )
         // A row alone, as of a model of one's own that says something about people.
         await world.database.query(
@@ -550,7 +550,7 @@ describe.each(backends.filter(({ name }) => name === 'PGlite × engine' || name 
           `user:boss manager ${to}`,
         ])
         await move()
-        await world.database.query('update person_moves set ended_at = now()')
+        await world.database.query('update person_moves set running = false')
         expect(ofThem(await stored())).toEqual(moved.slice(0, 2))
         expect(await world.ingest.drift()).toMatchObject({ mended: 0 })
         expect(await world.database.query('select object from unreconciled')).toEqual([])

@@ -77,9 +77,9 @@ export type DocumentPair =
   | 'publish × publish'
   | 're-tag × withdraw'
 
-export async function openDocuments(two: Two): Promise<(name: DocumentPair) => Promise<Pair>> {
-  const { database, clock, applications, allowList } = two
-  const contextOf = (process: Process): IngestContext => ({
+/** Ingestion of one process, of which nothing runs by itself. */
+export function contextOf({ clock, allowList }: Two, process: Process): IngestContext {
+  return {
     ...process,
     clock,
     log: () => undefined,
@@ -105,10 +105,14 @@ export async function openDocuments(two: Two): Promise<(name: DocumentPair) => P
     step: async () => undefined,
     corpusChanged: async () => undefined,
     jobChanged: () => undefined,
-  })
+  }
+}
+
+export async function openDocuments(two: Two): Promise<(name: DocumentPair) => Promise<Pair>> {
+  const { database, applications } = two
   /** A process that has just begun. */
   const open = (process: Process) => {
-    const context = contextOf(process)
+    const context = contextOf(two, process)
     const begin = (jobId: string, kind: 'document' | 'withdrawal') => async (sql: Sql) =>
       void (await insertJob(sql, { id: jobId, owner: loader.subject, kind }))
     return {
