@@ -26,17 +26,16 @@ const [ownWaitingMax, waitingMax] = [256, 2_048]
 const sayEveryMs = 10_000
 // After its deadline work stops by itself, unless something does not answer.
 const overMs = 1_000
-// Of a request's whole time: work that was quick, that came near to its end; until when it should end.
-const [quickShare, lateShare, endShare, hurriedShare] = [0.2, 0.6, 0.8, 0.1]
+// Of a request's whole time: what work may take before it is late, and when it should end.
+const [lateShare, endShare, hurriedShare] = [0.4, 0.8, 0.1]
 
 /**
  * Keeps a process that is asked for more than it can do answering what it can. So many run at once that each
  * is answered in time, and the others wait for as long as they still can be. Where somebody has waited for
  * all of that time, whoever waits is refused soon: else each answer would begin just before it is worth
  * nothing (Maurer, "Fail at Scale", ACM Queue 13(8), 2015). How many run at once grows by one for each round
- * of quick answers and falls by a fifth for a late one, by half for one that came to
- * its deadline (AIMD). Next is whoever has fewest running: nobody
- * starves another.
+ * of good answers while others wait. It falls by a fifth for a late one, by half for one that came to its
+ * deadline (AIMD). Next is whoever has fewest running: nobody starves another.
  *
  * NOT bounded here: what a request costs before its turn, its token above all.
  */
@@ -46,7 +45,8 @@ export function createTurns({ log }: { readonly log: Log }): Turns {
   let atOnce = atOnceAtFirst
   let usualMs = 0
   let fewerAt = Number.NEGATIVE_INFINITY
-  let emptyAt = performance.now()
+  // Since when somebody has waited all the time.
+  let waitedSince = performance.now()
 
   const refusals = { count: 0, saidAt: Number.NEGATIVE_INFINITY }
   const full = (): AppError => {
@@ -69,17 +69,18 @@ export function createTurns({ log }: { readonly log: Log }): Turns {
       running.add(next)
       begin?.()
     }
-    if (waiting.size === 0) emptyAt = performance.now()
   }
 
-  function learn(tookMs: number, wholeMs: number): void {
-    usualMs += (tookMs - usualMs) / 8
+  function learn(tookMs: number, wholeMs: number, atOnceNow: number, isOver: boolean): void {
+    // Near to the longest of late: whoever begins too late has waited for nothing.
+    usualMs += (tookMs - usualMs) / (tookMs > usualMs ? 2 : 16)
     const now = performance.now()
-    if (tookMs < quickShare * wholeMs) {
+    if (tookMs < lateShare * wholeMs) {
       if (waiting.size > 0) atOnce = Math.min(atOnceMax, atOnce + 1 / atOnce)
-      // Those that were begun before it fell are late too, and say nothing of how it is now.
-    } else if (tookMs > lateShare * wholeMs && now - fewerAt > tookMs) {
-      atOnce = Math.max(atOnceMin, (tookMs < wholeMs ? 0.8 : 0.5) * atOnce)
+      // With few at once something else is slow, and fewer would not help. And those that were begun before
+      // it fell are late too: they say nothing of how it is now.
+    } else if (atOnceNow > atOnce / 2 && now - fewerAt > tookMs) {
+      atOnce = Math.max(atOnceMin, (isOver ? 0.5 : 0.8) * atOnce)
       fewerAt = now
     }
   }
@@ -97,18 +98,18 @@ export function createTurns({ log }: { readonly log: Log }): Turns {
       if (owner === place.owner) ownRunning += 1
     }
     if (own >= ownWaitingMax || waiting.size >= waitingMax || signal.aborted) throw full()
+    if (waiting.size === 0) waitedSince = performance.now()
     const leftMs = Math.max(0, at - now())
     const hurriedMs = hurriedShare * leftMs
     const patientMs = Math.max(hurriedMs, endShare * leftMs - usualMs)
     // Whoever has less than an equal share is next: how much others ask for is not theirs to pay.
     const isNext = own + ownRunning < Math.max(1, atOnce / owners.size)
-    const waitMs = isNext || performance.now() - emptyAt <= patientMs ? patientMs : hurriedMs
+    const waitMs = isNext || performance.now() - waitedSince <= patientMs ? patientMs : hurriedMs
     await new Promise<void>((resolve, reject) => {
       const leave = (): void => {
         clearTimeout(timer)
         signal.removeEventListener('abort', leave)
         waiting.delete(place)
-        if (waiting.size === 0) emptyAt = performance.now()
         reject(full())
       }
       const timer = setTimeout(leave, waitMs)
@@ -129,8 +130,9 @@ export function createTurns({ log }: { readonly log: Log }): Turns {
     const beganAt = performance.now()
     const end = (): void => {
       clearTimeout(timer)
+      const atOnceNow = running.size
       if (!running.delete(place)) return
-      learn(performance.now() - beganAt, wholeMs)
+      learn(performance.now() - beganAt, wholeMs, atOnceNow, deadline.now() >= deadline.at)
       goOn()
     }
     // Nobody waits for it any more. What hangs must not keep its place.

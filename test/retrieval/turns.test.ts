@@ -114,19 +114,23 @@ test('an agent that asks a thousand times a second keeps nobody else from being 
   expect(answered['quiet']).toBeGreaterThanOrEqual((asked['quiet'] ?? Number.NaN) - 1)
 })
 
-test('a burst that can be answered in time is answered, all of it', async () => {
-  const turns = newTurns()
-  const processor = createProcessor()
-  const burst = Array.from({ length: 40 }, () => {
-    const deadline = deadlineOf()
-    return turns(caller('bot'), deadline, () => processor.run(deadline))
-  })
-  for (let ms = 0; ms < wholeMs; ms += 5) {
-    processor.work(5)
-    await vi.advanceTimersByTimeAsync(5)
-  }
-  expect(await Promise.all(burst)).toEqual(Array.from({ length: 40 }, () => true))
-})
+test.each(['at once', 'after a quiet minute'])(
+  'a burst that can be answered in time is answered, all of it: %s',
+  async (when) => {
+    const turns = newTurns()
+    const processor = createProcessor()
+    if (when !== 'at once') await vi.advanceTimersByTimeAsync(60_000)
+    const burst = Array.from({ length: 40 }, () => {
+      const deadline = deadlineOf()
+      return turns(caller('bot'), deadline, () => processor.run(deadline))
+    })
+    for (let ms = 0; ms < wholeMs; ms += 5) {
+      processor.work(5)
+      await vi.advanceTimersByTimeAsync(5)
+    }
+    expect(await Promise.all(burst)).toEqual(Array.from({ length: 40 }, () => true))
+  },
+)
 
 test('who goes away while waiting is refused, and the work never begins', async () => {
   const turns = newTurns()
@@ -149,6 +153,23 @@ test('what hangs for good keeps its place until a second after its deadline', as
   const early = turns(caller('other'), deadlineOf(), async () => 'answered')
   await vi.advanceTimersByTimeAsync(200)
   expect(await early).toBe('answered')
+})
+
+test('few that are slow for another reason keep nobody waiting later', async () => {
+  const turns = newTurns()
+  const slow = (ms: number) => () => new Promise<string>((resolve) => setTimeout(resolve, ms, 'late'))
+  for (let round = 0; round < 20; round += 1) {
+    const late = [1, 2, 3, 4].map(() => turns(caller('bot'), deadlineOf(), slow(wholeMs)))
+    await vi.advanceTimersByTimeAsync(wholeMs)
+    await Promise.all(late)
+  }
+  let running = 0
+  for (let index = 0; index < 16; index += 1)
+    void turns(caller('bot'), deadlineOf(), () => {
+      running += 1
+      return new Promise<never>(() => undefined)
+    })
+  expect(running).toBe(16)
 })
 
 test('what fails gives its place back', async () => {
