@@ -18,10 +18,14 @@ const deadlineOf = (signal: AbortSignal = new AbortController().signal): Deadlin
   at: Date.now() + wholeMs,
   now: Date.now,
 })
-const caller = (agent: string) => ({ subject: 'user:anne' as const, actors: [`agent:${agent}` as const] })
+const caller = (agent: string) => ({
+  subject: 'user:anne' as const,
+  actors: [`agent:${agent}` as const],
+  kind: 'agent' as const,
+})
 const logged: string[] = []
 const newTurns = () => createTurns({ log: (event) => void logged.push(event) })
-const atOnce: Turns = (_, __, work) => work()
+const atOnce: Turns = (_, __, ___, work) => work()
 
 /** Shares its time among all that it works at, each until its deadline. `run` says whether it was in time. */
 function createProcessor() {
@@ -56,7 +60,7 @@ async function load(turns: Turns, perSecond: Readonly<Record<string, number>>, s
       for (let index = 0; index < due; index += 1) {
         const deadline = deadlineOf()
         const began = Date.now()
-        turns(caller(agent), deadline, () => processor.run(deadline)).then(
+        turns(caller(agent), 'question', deadline, () => processor.run(deadline)).then(
           (isDone) => {
             if (!isDone) return
             answered[agent] = (answered[agent] ?? 0) + 1
@@ -122,7 +126,7 @@ test.each(['at once', 'after a quiet minute'])(
     if (when !== 'at once') await vi.advanceTimersByTimeAsync(60_000)
     const burst = Array.from({ length: 40 }, () => {
       const deadline = deadlineOf()
-      return turns(caller('bot'), deadline, () => processor.run(deadline))
+      return turns(caller('bot'), 'question', deadline, () => processor.run(deadline))
     })
     for (let ms = 0; ms < wholeMs; ms += 5) {
       processor.work(5)
@@ -135,10 +139,10 @@ test.each(['at once', 'after a quiet minute'])(
 test('who goes away while waiting is refused, and the work never begins', async () => {
   const turns = newTurns()
   const hanging = () => new Promise<never>(() => undefined)
-  for (let index = 0; index < 16; index += 1) void turns(caller('bot'), deadlineOf(), hanging)
+  for (let index = 0; index < 16; index += 1) void turns(caller('bot'), 'question', deadlineOf(), hanging)
   const gone = new AbortController()
   const work = vi.fn(async () => 'never')
-  const waited = turns(caller('other'), deadlineOf(gone.signal), work)
+  const waited = turns(caller('other'), 'question', deadlineOf(gone.signal), work)
   gone.abort()
   await expect(waited).rejects.toMatchObject({ code: 'overloaded' })
   await vi.advanceTimersByTimeAsync(10_000)
@@ -148,9 +152,9 @@ test('who goes away while waiting is refused, and the work never begins', async 
 test('what hangs for good keeps its place until a second after its deadline', async () => {
   const turns = newTurns()
   const hanging = () => new Promise<never>(() => undefined)
-  for (let index = 0; index < 16; index += 1) void turns(caller('bot'), deadlineOf(), hanging)
+  for (let index = 0; index < 16; index += 1) void turns(caller('bot'), 'question', deadlineOf(), hanging)
   await vi.advanceTimersByTimeAsync(wholeMs + 900)
-  const early = turns(caller('other'), deadlineOf(), async () => 'answered')
+  const early = turns(caller('other'), 'question', deadlineOf(), async () => 'answered')
   await vi.advanceTimersByTimeAsync(200)
   expect(await early).toBe('answered')
 })
@@ -159,13 +163,13 @@ test('few that are slow for another reason keep nobody waiting later', async () 
   const turns = newTurns()
   const slow = (ms: number) => () => new Promise<string>((resolve) => setTimeout(resolve, ms, 'late'))
   for (let round = 0; round < 20; round += 1) {
-    const late = [1, 2, 3, 4].map(() => turns(caller('bot'), deadlineOf(), slow(wholeMs)))
+    const late = [1, 2, 3, 4].map(() => turns(caller('bot'), 'question', deadlineOf(), slow(wholeMs)))
     await vi.advanceTimersByTimeAsync(wholeMs)
     await Promise.all(late)
   }
   let running = 0
   for (let index = 0; index < 16; index += 1)
-    void turns(caller('bot'), deadlineOf(), () => {
+    void turns(caller('bot'), 'question', deadlineOf(), () => {
       running += 1
       return new Promise<never>(() => undefined)
     })
@@ -175,8 +179,8 @@ test('few that are slow for another reason keep nobody waiting later', async () 
 test('what fails gives its place back', async () => {
   const turns = newTurns()
   for (let index = 0; index < 40; index += 1)
-    await expect(turns(caller('bot'), deadlineOf(), () => Promise.reject(new Error('no')))).rejects.toThrow(
-      'no',
-    )
-  expect(await turns(caller('bot'), deadlineOf(), async () => 'answered')).toBe('answered')
+    await expect(
+      turns(caller('bot'), 'question', deadlineOf(), () => Promise.reject(new Error('no'))),
+    ).rejects.toThrow('no')
+  expect(await turns(caller('bot'), 'question', deadlineOf(), async () => 'answered')).toBe('answered')
 })
