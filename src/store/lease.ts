@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Database, Sql } from './sql.ts'
 
 /** Where leases are kept, and how long one lasts that nobody renews. */
@@ -91,19 +92,36 @@ export async function takeLease(
   }
 }
 
+// Whoever wants a lease waits behind whoever wants the table: no longer than this, and then all of them go on.
+const tableMsMax = 500
+const [tableTries, tableAgainMs] = [100, 500]
+
 /**
  * Runs `work` in a transaction beside which no {@link Lease.transaction} runs: those under way end first, and
  * those that come later see all that it did. For what changes rows of objects that it does not hold. Neither
- * can wait for the other in a circle: each asks for `leases` before it has anything else.
+ * can wait for the other in a circle: each asks for `leases` before it has anything else. Where one of them
+ * stands still for longer than a minute and a half, it throws, and nothing was done.
  */
-export const betweenLeases = <T>(
+export async function betweenLeases<T>(
   database: Pick<Database, 'transaction'>,
   work: (sql: Sql) => Promise<T>,
-): Promise<T> =>
-  database.transaction(async (sql) => {
-    await sql.query('lock table leases in exclusive mode')
-    return work(sql)
-  })
+): Promise<T> {
+  for (let tries = 1; ; tries += 1)
+    try {
+      return await database.transaction(async (sql) => {
+        await sql.query(`set local lock_timeout = ${tableMsMax}`)
+        await sql.query('lock table leases in exclusive mode')
+        await sql.query('set local lock_timeout to default')
+        return work(sql)
+      })
+    } catch (error) {
+      if (tries === tableTries || !isLockTimeout(error)) throw error
+      await delay(tableAgainMs)
+    }
+}
+
+const isLockTimeout = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === '55P03'
 
 /** What counts as over, and what comes before the end of each. */
 export interface EndExpiredOptions {

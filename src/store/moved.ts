@@ -10,7 +10,8 @@ const movable = /^user:.*\//
 export async function movedTo(sql: Sql, subjects: readonly string[]): Promise<ReadonlyMap<string, string>> {
   const asked = [...new Set(subjects)].filter((subject) => movable.test(subject))
   if (asked.length === 0) return new Map()
-  // Later moves alone lead on: one who was moved to and fro is where the last move led.
+  // Later moves alone lead on: one who was moved to and fro is where the last move led,
+  // which may be the beginning: the last comes first, and then whether it leads anywhere.
   const rows = await sql.query<{ said: string; now: string }>(
     `with recursive named (said, now, since) as (
        select said, said, '-infinity'::timestamptz from unnest($1::text[]) as said
@@ -19,7 +20,8 @@ export async function movedTo(sql: Sql, subjects: readonly string[]): Promise<Re
          join person_moves m on m.old_key = substr(now, length('user:') + 1)
          where m.ended_at is not null and m.begun_at > since
      )
-     select distinct on (said) said, now from named where said <> now order by said, since desc`,
+     select said, now from (select distinct on (said) said, now from named order by said, since desc) as last
+     where said <> now`,
     [asked],
   )
   return new Map(rows.map(({ said, now }) => [said, now]))
