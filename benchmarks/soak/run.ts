@@ -32,6 +32,8 @@ const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '80' },
     out: { type: 'string', default: 'benchmarks/results' },
+    /** What was beside it, for the report. */
+    note: { type: 'string', default: 'nothing beside it' },
   },
 })
 const minutes = Number(values.minutes)
@@ -131,11 +133,10 @@ async function report(): Promise<void> {
   const seen = (name: string): [number, number][] =>
     samples.map(({ minute, values: at }): [number, number] => [minute, at[name] ?? Number.NaN])
   const slopes = names.map((name) => {
-    const { perHour, plusMinus, first, last } = slopeOf(
-      seen(name)
-        .filter(([minute]) => minute >= from)
-        .map(([minute, value]) => [minute / 60, value]),
-    )
+    const own = seen(name).filter(([minute, value]) => minute >= from && Number.isFinite(value))
+    // Nothing else of a long run is lost by what could hardly be seen.
+    if (own.length < samples.length / 4) return `| ${name} | | | not seen |`
+    const { perHour, plusMinus, first, last } = slopeOf(own.map(([minute, value]) => [minute / 60, value]))
     const n = (value: number): string => String(Number(value.toPrecision(3)))
     return `| ${name} | ${n(first)} | ${n(last)} | ${n(perHour)} ± ${n(plusMinus)} |`
   })
@@ -147,7 +148,7 @@ async function report(): Promise<void> {
   const objectives = objectivesOf()
   const text = [
     `# ${minutes} minutes of mixed load`,
-    `\`npm run soak -- --minutes ${minutes}\`, ${new Date().toISOString().slice(0, 10)}, ${availableParallelism()} cores for everything: two processes with the local model each, Postgres, OpenFGA and the load. ${done.length} requests, ${load.passages()} passages given; refused ${done.filter(({ outcome }) => outcome === 'refused').length}, wrong ${done.filter(({ outcome }) => outcome === 'wrong').length}, findings ${load.findings.size}.`,
+    `\`npm run soak -- --minutes ${minutes}\`, ${new Date().toISOString().slice(0, 10)}, ${availableParallelism()} cores for everything, ${values.note}: two processes with the local model each, Postgres, OpenFGA and the load. ${done.length} requests, ${load.passages()} passages given; refused ${done.filter(({ outcome }) => outcome === 'refused').length}, wrong ${done.filter(({ outcome }) => outcome === 'wrong').length}, findings ${load.findings.size}.`,
     '## Objectives',
     'Those of [slo.md](../../docs/slo.md), over the whole run.',
     ['| objective | target | seen |', '|---|---|---|', ...objectives.map(({ row }) => row)].join('\n'),

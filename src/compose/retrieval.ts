@@ -129,7 +129,7 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
   })
   const retrieve: Retriever = (principal, question, deadline) => {
     askedAt = performance.now()
-    return inTurn(principal, 'question', deadline, () => answer(principal, question, deadline))
+    return inTurn(principal, deadline, () => answer(principal, question, deadline))
   }
   const read = createDocumentReader({
     sql: database,
@@ -138,7 +138,7 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
     why: whyReader,
   })
   const readDocument: DocumentReader = (principal, id, deadline, approval) =>
-    inTurn(principal, 'document', deadline, () => read(principal, id, deadline, approval))
+    inTurn(principal, deadline, () => read(principal, id, deadline, approval))
   const list = createCollectionLister({
     sql: database,
     sights,
@@ -147,7 +147,7 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
     approvals: grants.approvals,
   })
   const listCollections: CollectionLister = (principal, deadline) =>
-    inTurn(principal, 'collections', deadline, () => list(principal, deadline))
+    inTurn(principal, deadline, () => list(principal, deadline))
   const indexLagMs = () => index.status().lagMs
   const owned = stack.move()
   return {

@@ -9,8 +9,7 @@ import type { Deadline } from './deadline.ts'
  * its caller has gone: then the work never began.
  */
 export type Turns = <T>(
-  caller: Pick<Principal, 'subject' | 'actors' | 'kind'>,
-  what: 'question' | 'document' | 'collections',
+  caller: Pick<Principal, 'subject' | 'actors'>,
   deadline: Deadline,
   work: () => Promise<T>,
 ) => Promise<T>
@@ -20,19 +19,17 @@ interface Place {
   readonly owner: string
 }
 
-// Of one process. How many it is for long, the answers decide.
-const [atOnceMin, atOnceAtFirst, atOnceMax] = [2, 16, 64]
+// Of one process. How many it is for long, the answers decide; one owner has this share of them at most.
+const ownShare = 0.75
+const [atOnceMin, atOnceAtFirst, atOnceMax] = [4, 16, 64]
 // Of one person and agent, and of all: what waits costs memory.
 const [ownWaitingMax, waitingMax] = [256, 2_048]
 const sayEveryMs = 10_000
-// After its deadline work stops by itself, unless something does not answer.
+// What hangs keeps its place for so long after its deadline. All else stops by itself before.
 const overMs = 1_000
-// Of a request's whole time: what work may take before it is late, and when it should end.
-const [lateShare, endShare, hurriedShare] = [0.4, 0.8, 0.1]
-// Late too, of what took so many times as long as the quickest of its kind. Less than that is a pause.
-const [lateTimes, lateMsMin] = [4, 100]
-// What was quickest may become slower for good: so soon twice as long counts as quick.
-const forgetMs = 600_000
+// Of a request's whole time: what work may take before it is late, when it should end, how long whoever is
+// next waits at least, and how long the others where some have waited all the time.
+const [lateShare, endShare, nextShare, hurriedShare] = [0.4, 0.8, 0.5, 0.1]
 
 /**
  * Keeps a process that is asked for more than it can do answering what it can. So many run at once that each
@@ -40,15 +37,13 @@ const forgetMs = 600_000
  * all of that time, whoever waits is refused soon: else each answer would begin just before it is worth
  * nothing (Maurer, "Fail at Scale", ACM Queue 13(8), 2015). How many run at once grows by one for each round
  * of good answers while others wait. It falls by a fifth for a late one, by half for one that came to its
- * deadline (AIMD). Late is also what takes four times as long as it does alone: by then OpenFGA or Postgres
- * answers less in all than with fewer at once. Next is whoever has fewest running: nobody starves another.
+ * deadline (AIMD). Next is whoever has fewest running: nobody starves another.
  *
  * NOT bounded here: what a request costs before its turn, its token above all.
  */
 export function createTurns({ log }: { readonly log: Log }): Turns {
   const running = new Set<Place>()
   const waiting = new Map<Place, () => void>()
-  const quickest = new Map<string, { readonly ms: number; readonly at: number }>()
   let atOnce = atOnceAtFirst
   let usualMs = 0
   let fewerAt = Number.NEGATIVE_INFINITY
@@ -66,10 +61,12 @@ export function createTurns({ log }: { readonly log: Log }): Turns {
   }
 
   const isFree = (): boolean => running.size < Math.floor(atOnce)
+  /** So that what one owner asks, however long it takes, leaves places to others. */
+  const ownMax = (): number => Math.max(1, Math.floor(ownShare * atOnce))
 
   function goOn(): void {
     while (isFree()) {
-      const next = fairNext(waiting.keys(), running, ({ owner }) => owner, Number.POSITIVE_INFINITY)
+      const next = fairNext(waiting.keys(), running, ({ owner }) => owner, ownMax())
       if (next === undefined) break
       const begin = waiting.get(next)
       waiting.delete(next)
@@ -78,21 +75,11 @@ export function createTurns({ log }: { readonly log: Log }): Turns {
     }
   }
 
-  /** When work of a kind is late, by the quickest of it, which this one may be. */
-  function lateAfter(kind: string, tookMs: number): number {
-    const now = performance.now()
-    const known = quickest.get(kind)
-    const knownMs = known && known.ms * 2 ** ((now - known.at) / forgetMs)
-    const ms = Math.min(knownMs ?? tookMs, tookMs)
-    quickest.set(kind, { ms, at: now })
-    return Math.max(lateMsMin, lateTimes * ms)
-  }
-
-  function learn(tookMs: number, lateMs: number, atOnceNow: number, isOver: boolean): void {
+  function learn(tookMs: number, wholeMs: number, atOnceNow: number, isOver: boolean): void {
     // Near to the longest of late: whoever begins too late has waited for nothing.
     usualMs += (tookMs - usualMs) / (tookMs > usualMs ? 2 : 16)
     const now = performance.now()
-    if (tookMs < lateMs) {
+    if (tookMs < lateShare * wholeMs) {
       if (waiting.size > 0) atOnce = Math.min(atOnceMax, atOnce + 1 / atOnce)
       // With few at once something else is slow, and fewer would not help. And those that were begun before
       // it fell are late too: they say nothing of how it is now.
@@ -121,7 +108,8 @@ export function createTurns({ log }: { readonly log: Log }): Turns {
     const patientMs = Math.max(hurriedMs, endShare * leftMs - usualMs)
     // Whoever has less than an equal share is next: how much others ask for is not theirs to pay.
     const isNext = own + ownRunning < Math.max(1, atOnce / owners.size)
-    const waitMs = isNext || performance.now() - waitedSince <= patientMs ? patientMs : hurriedMs
+    const isCalm = performance.now() - waitedSince <= patientMs
+    const waitMs = isNext ? Math.max(patientMs, nextShare * leftMs) : isCalm ? patientMs : hurriedMs
     await new Promise<void>((resolve, reject) => {
       const leave = (): void => {
         clearTimeout(timer)
@@ -136,22 +124,22 @@ export function createTurns({ log }: { readonly log: Log }): Turns {
         signal.removeEventListener('abort', leave)
         resolve()
       })
+      // Whoever else waits may have as many as one may have.
+      goOn()
     })
   }
 
-  return async ({ subject, actors, kind }, what, deadline, work) => {
+  return async ({ subject, actors }, deadline, work) => {
     const place: Place = { owner: `${subject} ${actors[0] ?? ''}` }
     const wholeMs = deadline.at - deadline.now()
-    if (waiting.size === 0 && isFree()) running.add(place)
+    if (waiting.size === 0 && running.size < ownMax()) running.add(place)
     else await turnOf(place, deadline)
     const beganAt = performance.now()
     const end = (): void => {
       clearTimeout(timer)
       const atOnceNow = running.size
       if (!running.delete(place)) return
-      const tookMs = performance.now() - beganAt
-      const lateMs = Math.min(lateShare * wholeMs, lateAfter(`${what} ${kind}`, tookMs))
-      learn(tookMs, lateMs, atOnceNow, deadline.now() >= deadline.at)
+      learn(performance.now() - beganAt, wholeMs, atOnceNow, deadline.now() >= deadline.at)
       goOn()
     }
     // Nobody waits for it any more. What hangs must not keep its place.

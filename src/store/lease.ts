@@ -100,7 +100,7 @@ const [tableTries, tableAgainMs] = [100, 500]
  * Runs `work` in a transaction beside which no {@link Lease.transaction} runs: those under way end first, and
  * those that come later see all that it did. For what changes rows of objects that it does not hold. Neither
  * can wait for the other in a circle: each asks for `leases` before it has anything else. Where one of them
- * stands still for longer than a minute and a half, it throws, and nothing was done.
+ * stands still for some two minutes, it throws, and nothing was done.
  */
 export async function betweenLeases<T>(
   database: Pick<Database, 'transaction'>,
