@@ -92,15 +92,15 @@ export async function takeLease(
   }
 }
 
-// Whoever wants a lease waits behind whoever wants the table: no longer than this, and then all of them go on.
+// Whoever wants a lease waits behind whoever wants the table: no longer than this, then all of them go on.
 const tableMsMax = 500
 const [tableTries, tableAgainMs] = [100, 500]
 
 /**
  * Runs `work` in a transaction beside which no {@link Lease.transaction} runs: those under way end first, and
  * those that come later see all that it did. For what changes rows of objects that it does not hold. Neither
- * can wait for the other in a circle: each asks for `leases` before it has anything else. Where one of them
- * stands still for some two minutes, it throws, and nothing was done.
+ * can wait for the other in a circle: each asks for `leases` before it has anything else. Where one of
+ * them stands still for some two minutes, it throws, and nothing was done.
  */
 export async function betweenLeases<T>(
   database: Pick<Database, 'transaction'>,
