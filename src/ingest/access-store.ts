@@ -1,10 +1,12 @@
-import type { TupleKey } from '../authz/fga.ts'
+import type { AllowList } from '../authz/allow-list/allow-list.ts'
+import { type TupleKey, tupleId } from '../authz/fga.ts'
 import { documentObject, type FgaObject, splitObject } from '../kernel/ids.ts'
 import { movedTo } from '../store/moved.ts'
 import type { Sql } from '../store/sql.ts'
 import {
   addTags,
   type Entry,
+  endOf,
   type Mark,
   markUnsettled,
   removeTags,
@@ -17,7 +19,7 @@ import { readDocuments } from './document-rows.ts'
 import { changeFailed } from './failed-documents.ts'
 import { fileMentioned, isFiledAtMention } from './filing.ts'
 import { addGroupPlaces, isGroupPlace } from './group-places.ts'
-import { isTagged } from './reconcile-tuples.ts'
+import { isContent, isTagged } from './reconcile-tuples.ts'
 
 /** What a change of access rights left to do. */
 export interface StoredChange {
@@ -25,12 +27,42 @@ export interface StoredChange {
   readonly waiting: ReadonlySet<string>
   /** Marks of objects that are unsettled by this change alone. */
   readonly marked: readonly Mark[]
-  /**
-   * Objects that have to be compared whole: new folders and zones, what was unsettled before, and what names
-   * somebody who was moved.
-   */
+  /** Objects that have to be compared whole: new folders and zones, and what was unsettled before. */
   readonly newlyMarked: readonly FgaObject[]
 }
+
+/**
+ * A change as it is meant: on content, whoever was moved is named by the key they go by now. Of two who are
+ * one so, a write counts before a delete, and the later end. Deletes of what only restricts stay as they
+ * are: whoever says such a block by the new key and then takes the old one away would lose it.
+ */
+export async function asNamedNow(
+  sql: Sql,
+  list: AllowList,
+  entries: readonly Entry[],
+): Promise<readonly Entry[]> {
+  const moved = await movedTo(
+    sql,
+    entries.flatMap(({ tuple }) => (isContent(tuple.object) ? [tuple.user] : [])),
+  )
+  if (moved.size === 0) return entries
+  const kept = new Map<string, Entry>()
+  for (const entry of entries) {
+    const { tuple, operation } = entry
+    const isMeant =
+      isContent(tuple.object) &&
+      (operation === 'write' || list.isWidening(splitObject(tuple.object).type, tuple.relation))
+    const user = isMeant ? (moved.get(tuple.user) ?? tuple.user) : tuple.user
+    const named = { ...entry, tuple: { ...tuple, user } }
+    const other = kept.get(tupleId(named.tuple))
+    if (other === undefined || (operation === 'write' && isOver(named, other)))
+      kept.set(tupleId(named.tuple), named)
+  }
+  return [...kept.values()]
+}
+
+const isOver = (entry: Entry, other: Entry): boolean =>
+  other.operation === 'delete' || endOf(toTag(entry.tuple)) > endOf(toTag(other.tuple))
 
 /** Makes our tags say what the change wants, in the caller's transaction and before OpenFGA hears of it. */
 export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<StoredChange> {
@@ -52,14 +84,12 @@ export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<
       sql,
       ownEntries.filter(({ operation }) => operation === 'delete').map(({ tuple }) => tuple),
     )
-    const isRenamed = await addTags(
+    await addTags(
       sql,
       object,
       ownEntries.filter(({ operation }) => operation === 'write').map(({ tuple }) => toTag(tuple)),
     )
     const mark = await markUnsettled(sql, object, false)
-    // The Write names whoever was moved as the change does.
-    if (isRenamed) freshlyMarked.add(object)
     if (!freshlyMarked.has(object)) marked.push(mark)
   }
   await noteDocuments(sql, ours)
@@ -95,12 +125,11 @@ async function changePending(sql: Sql, entries: readonly Entry[]): Promise<Reado
   for (const [id, storedDocument] of await readDocuments(sql, [...new Set(ids)])) {
     if (!storedDocument.isPending) continue
     const object = documentObject(id)
-    const said = tagsAfter(object, storedDocument.pendingTags, entries)
     const moved = await movedTo(
       sql,
-      said.map(({ subject }) => subject),
+      storedDocument.pendingTags.map(({ subject }) => subject),
     )
-    const access = renamedTags(said, moved)
+    const access = tagsAfter(object, renamedTags(storedDocument.pendingTags, moved), entries)
     // Not `retagged`: what is live gets the change by itself, and else keeps what it had if this is never
     // published.
     await sql.query(

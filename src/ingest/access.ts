@@ -5,7 +5,7 @@ import { endsOf, type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import { splitObject } from '../kernel/ids.ts'
 import { type Caller, readObjects, refusalOf } from './access-rights.ts'
-import { groupPlacesOf, storeChange } from './access-store.ts'
+import { asNamedNow, groupPlacesOf, storeChange } from './access-store.ts'
 import type { IngestContext, Writer } from './context.ts'
 import { type Entry, toTag, unmark } from './desired-tuples.ts'
 import {
@@ -64,10 +64,11 @@ export async function changeAccess(
         if (refusal !== undefined) throw new AppError('forbidden', { field: entry.field, public: refusal })
       }
       await assertNoCircle(context.database, entries)
-      await assertSameEnds(context, list, entries)
+      const named = await asNamedNow(context.database, list, entries)
+      await assertSameEnds(context, list, named)
       const sensitiveEntries =
         caller.kind === 'service' ? await keepSensitive(context, entries, storedObjects) : []
-      const allEntries = [...entries, ...sensitiveEntries]
+      const allEntries = [...named, ...sensitiveEntries]
       if (!(await hold.isOrderly(changeOf(allEntries))))
         throw invalid(
           'writes',
@@ -233,22 +234,24 @@ export async function writeChange(
 ): Promise<void> {
   // What became unsettled since. Not for long: who holds it may wait for what is held here.
   await settleParents(context, entries, parentWaitMsMax)
-  const { waiting, marked, newlyMarked } = await hold.transaction(async (sql) => {
+  const { named, waiting, marked, newlyMarked } = await hold.transaction(async (sql) => {
     // Before rows are locked: who registers a service locks in this order.
     await assertNoSources(sql, entries)
     await writer.assertCurrent?.(sql)
     if (list !== undefined) await assertInForce(sql, list)
-    const stored = await storeChange(sql, entries)
-    const { writes, deletes } = changeOf(entries)
+    // Here it stays true; else the tuples would name others than the rows.
+    const named = list === undefined ? entries : await asNamedNow(sql, list, entries)
+    const stored = await storeChange(sql, named)
+    const { writes, deletes } = changeOf(named)
     await record(sql, writer, {
       event: 'access_changed',
       writes: writes.map(tupleId),
       deletes: deletes.map(tupleId),
       ...endsOf(writes),
     })
-    return stored
+    return { named, ...stored }
   })
-  const change = changeOf(entries.filter(({ tuple }) => !waiting.has(tuple.object)))
+  const change = changeOf(named.filter(({ tuple }) => !waiting.has(tuple.object)))
   // What is there already is rare, and only said by a refusal; another end would be refused for good.
   let isSure = !change.writes.some(({ condition }) => condition !== undefined)
   await retryRefusedWrite(async () => {
@@ -257,7 +260,7 @@ export async function writeChange(
     await hold.write(remaining)
   })
   // Only now: as long as a group may stand in a block there, nobody is to be taken out of it.
-  const goneFrom = groupPlacesOf(entries, 'delete')
+  const goneFrom = groupPlacesOf(named, 'delete')
   if (goneFrom.length > 0) await hold.transaction((sql) => removeGroupPlaces(sql, goneFrom))
   // Marks of this change alone are settled by its Write; older ones, and what is filed now, are looked at
   // whole. A group may have any number of members: the minute's mending sees to its older ones.

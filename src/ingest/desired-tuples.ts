@@ -193,11 +193,8 @@ export const setTags = (
   { purge = false }: { readonly purge?: boolean } = {},
 ): Promise<void> => setAllTags(sql, [{ object, tags, purge }])
 
-/**
- * Adds tags to an object's stored ones; one that is there already gets the new end. Gives whether any of them
- * was stored under another subject, of whoever was moved.
- */
-export const addTags = (sql: Sql, object: string, tags: readonly Tag[]): Promise<boolean> =>
+/** Adds tags to an object's stored ones; one that is there already gets the new end. */
+export const addTags = (sql: Sql, object: string, tags: readonly Tag[]): Promise<void> =>
   insertTags(sql, [{ object, tags }])
 
 // Of one statement: a group may have any number of members.
@@ -222,7 +219,7 @@ const content = /^(?:document|folder|zone|collection):/
  * On documents and what they lie in whoever was moved is stored under the new key, whoever says it: what was
  * read before the move, too. Else a block would be lost.
  */
-async function insertTags(sql: Sql, objects: readonly TaggedObject[]): Promise<boolean> {
+async function insertTags(sql: Sql, objects: readonly TaggedObject[]): Promise<void> {
   const all = objects.flatMap(({ object, tags }) => tags.map((tag) => ({ object, ...tag })))
   const moved = await movedTo(
     sql,
@@ -231,10 +228,8 @@ async function insertTags(sql: Sql, objects: readonly TaggedObject[]): Promise<b
   const isMoved = ({ object, subject }: Row): boolean => moved.has(subject) && content.test(object)
   await insertRows(sql, moved.size === 0 ? all : all.filter((row) => !isMoved(row)), takingNewEnd)
   // One at a time: two who were moved to one are one row.
-  const renamed = moved.size === 0 ? [] : all.filter(isMoved)
-  for (const row of renamed)
+  for (const row of moved.size === 0 ? [] : all.filter(isMoved))
     await insertRows(sql, [{ ...row, subject: moved.get(row.subject) ?? row.subject }], keepingLaterEnd)
-  return renamed.length > 0
 }
 
 interface Row extends Tag {

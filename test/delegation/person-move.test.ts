@@ -353,6 +353,92 @@ describe('a move', () => {
     expect(await world.database.query('select object from unreconciled')).toEqual([])
   }, 60_000)
 
+  test('has by the old key whom POST /access means by it: a right that it takes away is gone, another end is refused, and who owns is cited', async () => {
+    const { personMove, ingest } = world.service
+    const viewer = (key: string, document: string) =>
+      ({ user: `user:${key}`, relation: 'viewer', object: `document:handbook/${document}` }) as const
+    const hours = (count: number) => new Date(Date.now() + count * 3_600_000).toISOString()
+    const until = (count: number) =>
+      ({ condition: { name: 'until', context: { expires_at: hours(count) } } }) as const
+    const writer = { subject: 'service:loader', actors: [], client: 'loader', txn: 't_tests' } as const
+    const caller = {
+      kind: 'service',
+      writer,
+      scopes: new Set(['docs.write'] as const),
+      prefixes: [],
+    } as const
+    const blocked = { ...viewer(old, 'blocked'), relation: 'blocked' }
+    await personMove.move(old, other)
+    await world.service.people.arrive({ key: other, name: 'Anne' }, { issuer, sub: '00u1anne' })
+    await expect(
+      ingest.changeAccess(caller, { writes: [{ ...viewer(old, 'seen'), ...until(1) }], deletes: [] }),
+    ).rejects.toMatchObject({ code: 'conflict', field: 'writes.0' })
+    await ingest.changeAccess(caller, { writes: [], deletes: [viewer(old, 'seen'), blocked] })
+    // Who takes the old key's block away may have said the new one's before.
+    expect(await found(other)).toEqual(['handbook/group', 'handbook/own'])
+    await ingest.changeAccess(caller, {
+      writes: [
+        { ...viewer(old, 'seen'), ...until(1) },
+        { ...viewer(other, 'seen'), ...until(2) },
+      ],
+      deletes: [viewer(old, 'group'), viewer(other, 'own')],
+    })
+    await ingest.changeAccess(caller, {
+      writes: [viewer(other, 'group')],
+      deletes: [viewer(old, 'group')],
+    })
+    expect(await found(other)).toEqual(visible)
+    await ingest.changeAccess(caller, {
+      writes: [{ user: `user:${old}`, relation: 'owner', object: 'document:handbook/group' }],
+      deletes: [],
+    })
+    const owners = await world.database.query(`select owner from documents where id = 'handbook/group'`)
+    expect(owners).toEqual([{ owner: `user:${other}` }])
+    expect(await tuplesOf(old)).toEqual([])
+    expect(await ingest.drift()).toMatchObject({ mended: 0 })
+  }, 60_000)
+
+  test('keeps the old key disabled, whose blocks stand under the new one, from its beginning until somebody is moved back', async () => {
+    const { personMove, issuer } = world.service
+    dies = 4
+    await personMove.move(old, other).catch(() => undefined)
+    dies = Number.POSITIVE_INFINITY
+    const isRefused = () =>
+      expect(issuer.barring.admit(old)).rejects.toMatchObject({
+        code: 'conflict',
+        public: expect.stringContaining(`${old} was moved to ${other}`),
+      })
+    await isRefused()
+    await personMove.move(old, other)
+    await isRefused()
+    await personMove.move(other, old)
+    expect(await issuer.barring.admit(old)).toBe(true)
+  })
+
+  test('leaves a content that waits with the end that POST /access says by the old key', async () => {
+    const { personMove, ingest } = world.service
+    const end = new Date(Date.now() + 3_600_000).toISOString()
+    await personMove.move(old, other)
+    await world.database.query(
+      `insert into failed_documents (doc_no, revision, source, code, detail, tries, bytes, content, access)
+       select doc_no, 9, source, 'embedding_failed', '', 1, 1, 'x', $1 from documents where id = 'handbook/group'`,
+      [JSON.stringify([{ relation: 'viewer', subject: `user:${other}` }])],
+    )
+    await ingest.applyTuples(operator('t_tests'), {
+      writes: [
+        {
+          user: `user:${old}`,
+          relation: 'viewer',
+          object: 'document:handbook/group',
+          condition: { name: 'until', context: { expires_at: end } },
+        },
+      ],
+      deletes: [],
+    })
+    const held = await world.database.query('select access from failed_documents')
+    expect(held).toEqual([{ access: [{ relation: 'viewer', subject: `user:${other}`, expiresAt: end }] }])
+  })
+
   test('is refused while rows do not tell yet who is in groups', async () => {
     await world.database.query(`delete from settings where key = 'tuples_adopted'`)
     await expect(world.service.personMove.move(old, other)).rejects.toMatchObject({ code: 'conflict' })

@@ -1,5 +1,6 @@
 import { type RecordActor, record } from '../../audit/record.ts'
 import { AppError } from '../../kernel/errors.ts'
+import { movedTo } from '../../store/moved.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import type { Sql } from '../../store/sql.ts'
 import { consoleClient } from '../registry/clients.ts'
@@ -106,7 +107,8 @@ export interface Barring {
   barWithin(sql: Sql, person: string, by: BarredBy, recordedAs?: RecordActor): Promise<void>
   /**
    * They may sign in again, and have to. False: they were not barred. 409 while a directory holds the account
-   * inactive: it is the directory's to take back.
+   * inactive: it is the directory's to take back. 409 for a key that was moved, or is being moved: the blocks
+   * of that person stand under the new one.
    */
   admit(person: string, recordedAs?: RecordActor): Promise<boolean>
   /** Takes back in the caller's transaction what a directory did. False: the operator bars them, or none. */
@@ -146,6 +148,15 @@ export function createBarring(deps: BarringDeps): Barring {
       await record(sql, recordedAs, { event: 'person_disabled', user: `user:${person}` })
   }
 
+  async function movingTo(sql: Sql, person: string): Promise<string | undefined> {
+    const [begun] = await sql.query<{ new_key: string }>(
+      'select new_key from person_moves where old_key = $1 and ended_at is null',
+      [person],
+    )
+    const subject = `user:${person}`
+    return begun?.new_key ?? (await movedTo(sql, [subject])).get(subject)?.slice('user:'.length)
+  }
+
   async function lift(sql: Sql, person: string, recordedAs: RecordActor | undefined): Promise<boolean> {
     const lifted = await createRevocations({ sql, clock }).lift({ kind: 'subject', id: `user:${person}` })
     // Whatever was under way when they were shut out, and came to be since.
@@ -165,6 +176,11 @@ export function createBarring(deps: BarringDeps): Barring {
         if (directory !== undefined)
           throw new AppError('conflict', {
             public: `The directory ${directory} holds ${person} inactive. Activate the account there.`,
+          })
+        const newKey = await movingTo(sql, person)
+        if (newKey !== undefined)
+          throw new AppError('conflict', {
+            public: `${person} was moved to ${newKey}, and stays disabled. Enable ${newKey} if they are to sign in.`,
           })
         return lift(sql, person, recordedAs)
       }),
