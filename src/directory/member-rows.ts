@@ -50,6 +50,15 @@ export async function removeMembers(
   if (isExcept) await noteSaid(sql, [group])
 }
 
+/** Groups that have any of these people as members of their own, by rows. */
+export async function groupsHolding(sql: Sql, people: readonly string[]): Promise<string[]> {
+  const held = await sql.query<{ group_id: string }>(
+    'select distinct group_id from directory_members where member_id = any($1::text[])',
+    [[...people]],
+  )
+  return held.map(({ group_id: group }) => group)
+}
+
 /**
  * Has those be members by rows, too, whom OpenFGA has in a group whose rows are of an older copy. Returns of
  * whom no row is. Whose change waits to be written is passed over.

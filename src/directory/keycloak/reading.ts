@@ -39,7 +39,9 @@ export const keycloakKind = defineDirectoryKind({
 // What is a part of a path.
 const id = z.string().regex(/^[\w-]{1,64}$/)
 const usersPage = z.array(z.object({ id, enabled: z.boolean().optional() }))
-const groupsPage = z.array(z.object({ id, name: z.string() }))
+// As Postgres keeps it: a group with another name is a group all the same.
+const name = z.string().transform((text) => text.toWellFormed().replaceAll('\0', '\uFFFD'))
+const groupsPage = z.array(z.object({ id, name }))
 const membersPage = z.array(z.object({ id }))
 const tokenAnswer = z.object({ access_token: z.string().min(1), expires_in: z.number() })
 

@@ -55,8 +55,9 @@ function valueOf(text: string): string | undefined {
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** Undefined: these are no bytes of a text. */
+/** Undefined: these are no bytes of a text, or one with U+0000, which Postgres does not keep. */
 export function textOf(bytes: Uint8Array): string | undefined {
+  if (bytes.includes(0)) return undefined
   try {
     return decoder.decode(bytes)
   } catch {

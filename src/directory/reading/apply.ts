@@ -1,6 +1,7 @@
 import { AppError } from '../../kernel/errors.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Sql } from '../../store/sql.ts'
+import { groupsHolding } from '../member-rows.ts'
 import type { Memberships } from '../memberships.ts'
 import type { DirectoryPeople, Feeder, PersonLife } from '../people.ts'
 import type { Reading } from './kind.ts'
@@ -31,9 +32,9 @@ export interface Report {
   note(problem: string): void
   /**
    * Runs `work`; what it throws is a problem, and keeps nothing else from being done. False: it threw, and
-   * what was said of the members of `group` is not all done; left out: of no group is it sure to be.
+   * what was said of the members of these groups is not all done; left out: of no group is it sure to be.
    */
-  attempt(what: string, work: () => Promise<void>, group?: string): Promise<boolean>
+  attempt(what: string, work: () => Promise<void>, groups?: readonly string[]): Promise<boolean>
   /** What was said of its members is not all done, for another reason. */
   leave(group: string): void
 }
@@ -60,14 +61,14 @@ export async function applyReading(deps: ApplyDeps, feeder: Feeder, reading: Rea
   const report: Report = {
     note: (problem) => void problems.push(problem),
     leave: (group) => void left.add(group),
-    async attempt(what, work, group) {
+    async attempt(what, work, groups) {
       try {
         await work()
         return true
       } catch (error) {
         if (error instanceof Lost) throw error
-        if (group === undefined) isAnyLeft = true
-        else left.add(group)
+        if (groups === undefined) isAnyLeft = true
+        else for (const group of groups) left.add(group)
         failures.push(`${what}: ${(error instanceof AppError && error.public) || reasonOf(error)}`)
         return false
       }
@@ -81,15 +82,19 @@ export async function applyReading(deps: ApplyDeps, feeder: Feeder, reading: Rea
   problems.push(...unclear)
   // Before anything is done: who waits does so too where this reading never comes to its end.
   await deps.transaction((sql) => noteWaiting(sql, feeder.directory.name, waiting))
-  const turn = (row: PersonRow, to: PersonLife) =>
-    report.attempt(row.account, () => turnPerson(deps, feeder, row, to))
+  /** Who is not what the directory says: by the rows that they have they may be in a group too much. */
+  const unturned = new Set<string>()
+  async function turn(row: Pick<PersonRow, 'id' | 'account'>, to: PersonLife): Promise<void> {
+    if (!(await report.attempt(row.account, () => turnPerson(deps, feeder, row, to), [])))
+      unturned.add(row.id)
+  }
   for (const { row, to } of turns) if (to !== 'active') await turn(row, to)
-  for (const person of added) await report.attempt(person.account, () => addPerson(deps, feeder, person))
+  // Who has no row is in no group by rows: one who cannot be added makes none of them wrong.
+  for (const person of added) await report.attempt(person.account, () => addPerson(deps, feeder, person), [])
   const groups = { ...deps, said }
   const blocks = await applyGroups(groups, feeder, reading, report)
   // Taking access away waits for nobody's word.
-  for (const person of blocks.kept)
-    await report.attempt(person.account, () => turnPerson(deps, feeder, person, 'held'))
+  for (const person of blocks.kept) await turn(person, 'held')
   const keptIds = new Set(blocks.kept.map(({ id }) => id))
   const back = turns.filter(({ row, to }) => to === 'active' && !keptIds.has(row.id))
   for (const { row, to } of back) await turn(row, to)
@@ -98,6 +103,7 @@ export async function applyReading(deps: ApplyDeps, feeder: Feeder, reading: Rea
     back.length > 0
       ? await applyGroups(groups, feeder, reading, { ...report, note: () => undefined })
       : undefined
+  for (const group of await deps.transaction((sql) => groupsHolding(sql, [...unturned]))) left.add(group)
   // First: of many problems the last are cut off.
   return {
     waiting: [...waiting, ...(later ?? blocks).waiting],

@@ -1,7 +1,7 @@
 import type { Sql } from '../../store/sql.ts'
 import { addGroup, changeGroup, lockMembers } from '../groups.ts'
 import { addMembers, peopleKept, removeMembers, takeOver, wakeMembers } from '../member-rows.ts'
-import type { Feeder } from '../people.ts'
+import { type Feeder, keyOf } from '../people.ts'
 import type { ApplyDeps, Report } from './apply.ts'
 import { type Edges, withoutCircles } from './circles.ts'
 import type { ReadGroup, Reading } from './kind.ts'
@@ -75,7 +75,7 @@ export async function applyGroups(
       const isDone = await report.attempt(
         plan.name ?? plan.row.name ?? plan.row.id,
         () => writeGroup(deps, feeder, plan, part),
-        plan.row.id,
+        [plan.row.id],
       )
       if (!isDone) for (const id of [...plan.added, ...plan.woken]) notGiven.add(id)
     }
@@ -192,7 +192,7 @@ async function planGroups(
   const users = await sql.query<{ id: string; immutableId: string; isActive: boolean }>(
     `select id, immutable_id as "immutableId", is_active as "isActive" from directory_users
      where directory = $1 and immutable_id is not null and (is_active or sub = any($2::text[]) or is_held)`,
-    [name, reading.people.flatMap(({ key }) => key ?? [])],
+    [name, reading.people.flatMap(({ key }) => (key && keyOf(feeder.directory, key)?.sub) ?? [])],
   )
   const members = await sql.query<MemberRow>(
     `select group_id as "group", member_id as id, is_dormant as "isDormant" from directory_members

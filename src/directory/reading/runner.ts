@@ -197,7 +197,7 @@ const noteEnd = (
         name,
         beganAt,
         JSON.stringify(
-          problems.slice(0, problemsMax).map((problem) => printable(problem).slice(0, problemLengthMax)),
+          problems.slice(0, problemsMax).map((problem) => printable(problem.slice(0, problemLengthMax))),
         ),
       ],
     )
@@ -211,7 +211,7 @@ const noteFailure = (lease: Lease, { name, beganAt }: Begun, error: unknown): Pr
       sql.query(
         `update directories set began_at = $2, ended_at = now(), failures = failures + 1, problem = $3,
            next_at = now() + make_interval(secs => least($4::float8, 5 * power(2, least(failures, 20)))) where name = $1`,
-        [name, beganAt, printable(reasonOf(error)).slice(0, problemLengthMax), failurePauseSecondsMax],
+        [name, beganAt, printable(reasonOf(error).slice(0, problemLengthMax)), failurePauseSecondsMax],
       ),
     )
     .catch((failure: unknown) => {

@@ -62,12 +62,24 @@ describe('after a recovery of an older database, a reading by LDAP', needsSlapd,
     expect((await world.members())['readers']).toEqual(['zoe'])
   })
 
-  test('holds none to its rows where somebody could not be ended: they may be in any', async () => {
-    await world.service.fga.write({ deletes: [await member('told', 'anne')] })
+  test('holds no group to its rows that has somebody by them who could not be ended, and every other one', async () => {
+    const { fga } = world.service
+    await fga.write({ deletes: [await member('told', 'anne')], writes: [await member('readers', 'mallory')] })
     await world.slapd.replace(world.dnOf('anne'), 'pwdAccountLockedTime', ['000001010000Z'])
     await failOn('directory_users', 'update')
     expect((await read()).problems).toEqual(['acme/anne: It is away.'])
     expect((await world.members())['told']).toEqual([])
+    expect((await world.members())['readers']).toEqual(['zoe'])
+  })
+
+  test('holds groups to their rows, whoever else writes a key into their entry that is somebody’s', async () => {
+    await world.service.fga.write({ writes: [await member('readers', 'mallory')] })
+    const other = `cn=other,ou=people,${world.slapd.base}`
+    await world.slapd.add(other, { objectClass: 'inetOrgPerson', cn: 'other', sn: 'other', uid: 'ZOE' })
+    await world.setMembers('readers', world.dnOf('zoe'), other)
+    expect((await read()).problems).toEqual(['acme/ZOE: The key is, or was, somebody else’s here.'])
+    expect((await world.members())['readers']).toEqual(['zoe'])
+    await world.slapd.client.del(other)
   })
 
   test('lifts blocks that OpenFGA alone knows only as it lifts others: many by somebody’s word; of a stranger none', async () => {
