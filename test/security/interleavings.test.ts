@@ -7,6 +7,7 @@ import { type ProviderDouble, startProvider } from '../support/provider.ts'
 import {
   type DocumentPair,
   forgetsTheFence,
+  movesBesideLeases,
   openDocuments,
   takesEveryLease,
 } from './interleavings/documents.ts'
@@ -37,6 +38,9 @@ const cases: readonly (readonly [
   ['publish × withdraw', documents('publish × withdraw'), () => takesEveryLease, 'its withdrawal'],
   ['publish × re-tag', documents('publish × re-tag'), () => takesEveryLease, 'taken away'],
   ['publish × publish', documents('publish × publish'), () => takesEveryLease, ''],
+  ['publish × restrict', documents('publish × restrict'), () => takesEveryLease, 'kept from it'],
+  ['publish × move', documents('publish × move'), () => movesBesideLeases, 'kept from reading is'],
+  ['put × re-tag', documents('put × re-tag'), () => takesEveryLease, 'taken away'],
   ['re-tag × withdraw', documents('re-tag × withdraw'), () => takesEveryLease, 'its withdrawal'],
   ['settle × withdraw', documents('settle × withdraw'), () => forgetsTheFence, 'its withdrawal'],
   ['refresh × refresh', () => openRefreshes(two, double), () => refreshesBesideOthers, 'refreshed 2 times'],
@@ -46,7 +50,9 @@ const cases: readonly (readonly [
 const inFullAlone: ReadonlySet<string> = new Set([
   'publish × re-tag',
   'publish × publish',
-  'refresh × refresh',
+  'publish × restrict',
+  'publish × move',
+  'put × re-tag',
 ])
 const run = cases.filter(([name]) => switches !== undefined || !inFullAlone.has(name))
 
@@ -97,7 +103,10 @@ describe('two processes at once', needsPostgres.skip ? needsPostgres : needsOpen
       const pair = await open()
       two.plant = plant()
       try {
-        const explored = await explore(pair, { switchesMax: 1, stopsAtWrong: true })
+        const until = { switchesMax: 1, stopsAtWrong: true }
+        // Most races need nobody who ends or stands still, and without those there are far fewer orders.
+        let explored = await explore(pair, { ...until, noFaults: true })
+        if (explored.isAll) explored = await explore(pair, until)
         said(`${name}, planted`, explored)
         expect(explored.wrong.join()).toContain(says)
         expect(explored.wrong).toHaveLength(1)
