@@ -309,3 +309,12 @@ test('the embedded database’s one connection goes to a question before all tha
   await Promise.all(waiting)
   expect(order).toEqual(['question', 'document', 'transaction'])
 })
+
+test('the embedded database shares at most 32 MB with itself: all of it is resident from its start', async () => {
+  await using database = await openTestDatabase('pglite')
+  const [shared] = await database.query<{ mb: number }>(
+    'select (sum(allocated_size) / 1048576)::float8 as mb from pg_shmem_allocations',
+  )
+  expect(shared?.mb).toBeGreaterThan(1)
+  expect(shared?.mb).toBeLessThan(32)
+})
