@@ -44,7 +44,7 @@ export function createLimiter(max: number): Limiter {
           resolve()
         },
       }
-      signal?.addEventListener('abort', leave, { once: true })
+      signal?.addEventListener('abort', leave)
       waiting.add(waiter)
       admit()
     })

@@ -48,7 +48,7 @@ export function resolvePath(path: string, origins: readonly string[]): Result<Re
     return bad('has a query parameter whose name is empty or encoded twice')
   // The last word is the parser's that will make the request.
   const url = URL.parse(target, origin)
-  if (url === null || url.origin !== origin || `${url.pathname}${url.search}` !== target)
+  if (url?.origin !== origin || `${url.pathname}${url.search}` !== target)
     return bad('is not as it would be sent; encode what has a meaning in URLs')
   const text = origin === defaultOrigin ? target : `${origin}${target}`
   return ok({ url: `${origin}${target}`, text, segments, parameters })
@@ -65,8 +65,7 @@ const nameOf = (pair: string): string => (pair.split('=')[0] ?? '').replaceAll('
 function decoded(segments: readonly string[]): readonly string[] | undefined {
   try {
     return segments.map((segment) => decodeURIComponent(segment))
-  } catch (error) {
-    if (error instanceof URIError) return undefined
-    throw error
+  } catch {
+    return undefined
   }
 }

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { expect, test } from 'vitest'
 import { createLimiter } from '../../../src/authz/gate/limiter.ts'
 
@@ -90,6 +91,18 @@ test('whoever is over before it asks is not let in', async () => {
   const late = work()
   await expect(limiter.run(1, AbortSignal.abort(new Error('over')), late.run('late'))).rejects.toThrow('over')
   expect(late.begun).toEqual([])
+})
+
+test('work that has begun is not stopped, and nothing of it stays with its signal', async () => {
+  const limiter = createLimiter(1)
+  const begun = work()
+  const stop = new AbortController()
+  const done = limiter.run(1, stop.signal, begun.run('one'))
+  await turn()
+  expect([begun.begun, getEventListeners(stop.signal, 'abort')]).toEqual([['one'], []])
+  stop.abort(new Error('too late'))
+  begun.end()
+  expect(await done).toBe('done')
 })
 
 test('work that fails gives its permits back', async () => {

@@ -17,6 +17,9 @@ describe('a path at a provider', () => {
     ['/search?q=repo%3Aa%2Fb+%2525&q=%3B', ['search'], ['q', 'q']],
     ['/search?a+b=1&filter%5Bx%5D=2&flag', ['search'], ['a b', 'filter[x]', 'flag']],
     ['/users/me@acme.example', ['users', 'me@acme.example'], []],
+    ['/files/a%5B1%5D', ['files', 'a[1]'], []],
+    ['/search?a?b=1', ['search'], ['a?b']],
+    [`/${'a'.repeat(2_047)}`, ['a'.repeat(2_047)], []],
   ])('is read in one way: %s', (path, segments, parameters) => {
     expect(resolve(path)).toMatchObject({
       ok: true,
@@ -99,6 +102,9 @@ describe('a path at a provider', () => {
     '/a\0',
     '/ä',
     '/a?b=%0a',
+    '/a?b=%',
+    '/a?b=%zz',
+    '/a?b=%1z',
     '/a?b=%00',
     '/a?b=ä',
     '/a?b=;c',
@@ -127,6 +133,17 @@ describe('a path at a provider', () => {
     `/${'a'.repeat(2_048)}`,
   ])('is refused where two could read it in two ways: %j', (path) => {
     expect(resolve(path)).toMatchObject({ ok: false, reason: 'bad_path' })
+  })
+
+  test.each([
+    ['/ä', /printable ASCII/],
+    ['/%1z', /%XX/],
+    ['/%FF', /UTF-8/],
+    ['/a%2Fb', /encoded slash/],
+    ['/a//b', /empty segment/],
+    ['user', /a slash or with an origin of this API: https:\/\/api/],
+  ])('is refused with what to change: %s', (path, detail) => {
+    expect(resolve(path)).toMatchObject({ ok: false, detail: expect.stringMatching(detail) })
   })
 
   test('is never anywhere else than at one of the origins, and is sent as it stands, whatever is asked for', () => {

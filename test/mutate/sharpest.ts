@@ -1,0 +1,30 @@
+/** Which tests judge a file, and whether they use a database. */
+export interface Judges {
+  readonly tests: readonly string[]
+  readonly isStored?: true
+}
+
+const gate = [
+  ...['test/authz/gate.test.ts', 'test/authz/gate/verdict-cache.test.ts', 'test/authz/gate/waves.test.ts'],
+  ...[
+    'test/authz/gate/named.test.ts',
+    'test/authz/gate/publications.test.ts',
+    'test/authz/gate/parts.test.ts',
+  ],
+]
+
+/** The quick tests that know most of a file, where its importers are none, too few or too slow. */
+export const sharpest: Readonly<Record<string, Judges>> = {
+  'src/authz/gate.ts': { tests: gate },
+  'src/authz/gate/decompose-check.ts': { tests: ['test/authz/gate/parts.test.ts'] },
+  'src/authz/gate/granted.ts': { tests: gate },
+  'src/authz/gate/limiter.ts': { tests: ['test/authz/gate/limiter.test.ts'] },
+  'src/authz/gate/named.ts': { tests: ['test/authz/gate/named.test.ts', 'test/authz/gate.test.ts'] },
+  'src/authz/gate/precheck.ts': { tests: gate },
+  'src/authz/gate/verdict-cache.ts': {
+    tests: ['test/authz/gate/verdict-cache-removals.test.ts', 'test/authz/gate/verdict-cache.test.ts'],
+  },
+  'src/delegation/tokens/verify.ts': { tests: ['test/delegation/verify.test.ts'] },
+  'src/delegation/vault/path.ts': { tests: ['test/delegation/vault/path.test.ts'] },
+  'src/delegation/vault/patterns.ts': { tests: ['test/delegation/vault/patterns.test.ts'] },
+}
