@@ -3,7 +3,8 @@
 # image registry. Where the official ones can be had, nobody needs this. They are made under the official names, once; what
 # of each is shown and what is not: docs/decisions/0073-images-really-run.md.
 #
-#   scripts/images/bases.sh      as root, with podman, buildah and debootstrap; asks apt where Debian's packages are
+#   scripts/images/bases.sh      as root; asks apt where Debian's packages are. With Go, npm, and these of Debian:
+#     apt-get install --no-install-recommends podman buildah runc netavark aardvark-dns catatonit iptables iproute2 debootstrap
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)

@@ -2,15 +2,16 @@ import { chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { get } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { version } from '../../src/kernel/version.ts'
-import { certificateFor } from '../support/certificate.ts'
 import { needs } from '../support/native.ts'
 import { describeCluster } from './cluster.ts'
-import { answers as answersAt, type Diary, keepDiary, mayRead } from './diary.ts'
-import { answerOf, lend, versionOf } from './people.ts'
+import { answers as answersAt, type Diary, keepDiary, mayRead, type Place } from './diary.ts'
+import { answerOf, lend } from './people.ts'
+import { openProxied } from './proxied.ts'
 import { openStand, root, runsContainers, type Stand } from './stand.ts'
+import { newerVersion, twoProcesses } from './two.ts'
+import { describeUpgrade } from './upgrade.ts'
 
 // Minutes each: several programs start, on few cores.
 const slow = 900_000
@@ -110,30 +111,15 @@ if (process.env['IMAGES'] !== undefined) {
     () => {
       const project = 'remit-tls-test'
       const image = `localhost/${project}_remit`
+      let place: Place
       let stand: Stand
       let url: string
-      let ca: string
       let diary: Diary
-      const answers = () => answersAt({ url, stand })
+      const answers = () => answersAt(place)
 
       beforeAll(async () => {
-        stand = await openStand({
-          project,
-          files: ['docker-compose.yml', 'docker-compose.tls.yml'],
-          settings: ({ remit, http, https }) => ({
-            REMIT_PORT: `127.0.0.1:${remit}`,
-            PUBLIC_URL: `https://localhost:${https}`,
-            HTTPS_PORT: https,
-            HTTP_PORT: http,
-            PROXY_TLS: 'tls /etc/caddy/cert.pem /etc/caddy/key.pem',
-          }),
-        })
-        url = `https://localhost:${stand.ports.https}`
-        const { key, cert } = certificateFor('localhost')
-        ca = join(stand.folder, 'docker/proxy/cert.pem')
-        writeFileSync(ca, cert)
-        writeFileSync(join(stand.folder, 'docker/proxy/key.pem'), key)
-        setDefaultCACertificates([...getCACertificates('default'), cert])
+        place = await openProxied(project)
+        ;({ stand, url } = place)
         await stand.build(image)
         await stand.build(`localhost/${project}_backup`, 'backup')
       }, 2 * slow)
@@ -145,7 +131,7 @@ if (process.env['IMAGES'] !== undefined) {
         await stand.putModel('remit-home')
         await stand.compose('up', '--detach', '--no-build')
         await answers()
-        diary = await keepDiary({ stand, url, ca })
+        diary = await keepDiary(place)
         expect(await diary.found()).toEqual(mayRead)
       })
 
@@ -168,54 +154,25 @@ if (process.env['IMAGES'] !== undefined) {
       test('its two processes are replaced one after the other, and no question fails meanwhile', {
         timeout: slow,
       }, async () => {
-        const { compose, podman } = stand
+        const newer = `${image}:newer`
         stand.add('docker-compose.two.yml')
-        const [older, newer] = [`${image}:older`, `${image}:newer`]
-        for (const one of [older, `${image}-2`]) await podman('tag', image, one)
-        await compose('up', '--detach', '--no-build')
-        await stand.healthy(`${project}_remit_1`)
-        await stand.healthy(`${project}_remit-2_1`)
-        const made = `FROM ${image}\nUSER root\nRUN sed -i s/${version}/99.0.0/ src/kernel/version.js\nUSER node`
-        await stand.run(
-          'podman',
-          ['build', '--format', 'docker', '--isolation', 'chroot', '--tag', newer, '-'],
-          made,
-        )
-        const versions = async () => {
-          const seen = new Set<string>()
-          for (let times = 0; times < 30; times += 1) seen.add(await versionOf(url))
-          return [...seen]
-        }
-        expect(await versions()).toEqual([version])
+        await stand.podman('tag', image, `${image}-2`)
+        await stand.compose('up', '--detach', '--no-build')
+        for (const one of ['remit', 'remit-2']) await stand.healthy(`${project}_${one}_1`)
+        const two = twoProcesses(stand, project, url)
+        await two.newer(newer, image)
+        expect(await two.versions()).toEqual([version])
 
         await using asked = diary.ask()
-        /** Asks those processes alone; without a name, both. */
-        async function proxied(...only: string[]): Promise<void> {
-          const env = only.flatMap((one) => ['--env', `REMIT_PROCESSES=${one}:8787`])
-          const reload = ['caddy', 'reload', '--config', '/etc/caddy/Caddyfile']
-          await podman('exec', ...env, `${project}_proxy_1`, ...reload)
-        }
-        async function replace(one: string, other: string): Promise<void> {
-          await proxied(other)
-          // `docker compose up` does this for a new image. podman-compose would replace the proxy too.
-          await compose('stop', one)
-          await podman('logs', `${project}_${one}_1`)
-          await podman('rm', `${project}_${one}_1`)
-          await podman('tag', newer, `localhost/${project}_${one}`)
-          await compose('up', '--detach', '--no-build', '--no-deps', one)
-          // As IMAGES=built takes it the next time.
-          await podman('tag', older, `localhost/${project}_${one}`)
-          await stand.healthy(`${project}_${one}_1`)
-        }
         await sleep(3_000)
-        await replace('remit-2', 'remit')
-        await replace('remit', 'remit-2')
-        await proxied()
+        await two.replace('remit-2', newer)
+        await two.replace('remit', newer)
+        await two.ask()
         await sleep(3_000)
         const { answered, failed } = await asked.end()
         expect(failed).toEqual([])
         expect(answered).toBeGreaterThan(100)
-        expect(await versions()).toEqual(['99.0.0'])
+        expect(await two.versions()).toEqual([newerVersion])
       })
 
       describe('backed up, lost with all its volumes, and restored', () => {
@@ -315,5 +272,6 @@ if (process.env['IMAGES'] !== undefined) {
     },
   )
 
+  describeUpgrade()
   describeCluster()
 }

@@ -34,6 +34,8 @@ export interface Diary {
   readonly agent: Agent
   /** Sends the texts, with who may read that of both. */
   ingest(ofBoth: readonly string[]): Promise<void>
+  /** Sends a folder of more texts, by name, with who may read them. */
+  send(folder: string, texts: Readonly<Record<string, string>>, readers: readonly string[]): Promise<void>
   /** What the agent finds for each person who signs in. */
   found(): Promise<Readonly<Record<string, readonly string[]>>>
   /** Asks for each of them until it is ended. */
@@ -64,17 +66,22 @@ export async function keepDiary({ stand, url, ca }: Place): Promise<Diary> {
   const add = 'client add scribe-app --kind service --of scribe --title Scribe --jwks /dev/stdin'
   await inside(['node', 'src/cli/main.js', ...add.split(' ')], jwks)
   writeFileSync(join(folder, 'scribe-app.key.json'), JSON.stringify(jwk), { mode: 0o600 })
-  for (const [name, text] of Object.entries(texts)) {
-    mkdirSync(join(folder, name))
-    writeFileSync(join(folder, name, `${name}.txt`), text)
+  async function send(
+    name: string,
+    files: Readonly<Record<string, string>>,
+    readers: readonly string[],
+  ): Promise<void> {
+    mkdirSync(join(folder, name), { recursive: true })
+    for (const [file, text] of Object.entries(files)) writeFileSync(join(folder, name, `${file}.txt`), text)
+    const scribe = `--collection diary --client scribe-app --key scribe-app.key.json --url ${url}`
+    const viewers = readers.map((one) => `--viewer user:${one}`).join(' ')
+    const count = Object.keys(files).length
+    const said = await atHome(folder, ca, `ingest ${name} ${scribe} ${viewers}`.split(' '))
+    expect(said).toContain(`${count} of ${count} file`)
   }
   async function ingest(ofBoth: readonly string[]): Promise<void> {
-    const scribe = `--collection diary --client scribe-app --key scribe-app.key.json --url ${url}`
-    for (const [name, readers] of Object.entries({ anne: ['anne'], both: ofBoth })) {
-      const viewers = readers.map((one) => `--viewer user:${one}`).join(' ')
-      const args = `ingest ${name} ${scribe} ${viewers}`.split(' ')
-      expect(await atHome(folder, ca, args)).toContain('1 of 1 file is in diary')
-    }
+    await send('anne', { anne: texts.anne }, ['anne'])
+    await send('both', { both: texts.both }, ofBoth)
   }
   await ingest(['anne', 'bob'])
   const agent = await addAgent(stand, 'helper')
@@ -84,6 +91,7 @@ export async function keepDiary({ stand, url, ca }: Place): Promise<Diary> {
     people,
     agent,
     ingest,
+    send,
     async found() {
       const all: Record<string, readonly string[]> = {}
       for (const person of people) all[person.user] = await answer(url, await exchanged(url, agent, person))

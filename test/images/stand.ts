@@ -36,8 +36,10 @@ export interface Stand extends AsyncDisposable {
   putModel(volume: string): Promise<void>
   /** Waits until a container says of itself that it is well. */
   healthy(container: string): Promise<string>
-  /** Builds an image, or a stage of it, or with IMAGES=built only says what its layers are. */
-  build(image: string, ...stage: readonly string[]): Promise<string>
+  /** Builds an image, or a stage of it, of a checkout; or with IMAGES=built only says what its layers are. */
+  build(image: string, stage?: string, checkout?: string): Promise<string>
+  /** An image that differs from another by what a command of root's did. */
+  derive(image: string, from: string, command: string): Promise<string>
 }
 
 export interface StandOptions {
@@ -139,10 +141,14 @@ export async function openStand({
       await podman('run', '--rm', ...volumes, `localhost/${project}_remit`, ...copy)
     },
     healthy: (container) => run(join(images, 'podman'), ['wait', '--condition=healthy', container]),
-    build: (image, ...stage) =>
+    build: (image, stage = '', checkout = root) =>
       process.env['IMAGES'] === 'built'
         ? run(join(images, 'sizes.sh'), [image])
-        : run(join(images, 'build.sh'), [image, ...stage]),
+        : run(join(images, 'build.sh'), [image, stage, checkout]),
+    derive(image, from, command) {
+      const build = ['build', '--format', 'docker', '--isolation', 'chroot', '--tag', image, '-']
+      return run('podman', build, `FROM ${from}\nUSER root\nRUN ${command}\nUSER node`)
+    },
     async [Symbol.asyncDispose]() {
       await composing('down', '--volumes').catch(() => undefined)
       // Made by us, before compose: it leaves that alone.

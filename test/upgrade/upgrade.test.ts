@@ -1,4 +1,3 @@
-import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseHeads } from '../../src/audit/seal/heads.ts'
@@ -12,21 +11,16 @@ import { describeDatabases } from '../support/backends.ts'
 import { native } from '../support/native.ts'
 import { askAll } from './asking.ts'
 import { openUpgraded, type Upgraded } from './frozen.ts'
-
-/** Each a folder that its own version left: `npm run freeze`. */
-const versions = readdirSync(new URL('.', import.meta.url), { withFileTypes: true })
-  .filter((entry) => entry.isDirectory())
-  .map(({ name }) => name)
-  .sort()
+import { frozenVersions } from './versions.ts'
 
 // Against a checkout of an earlier version: takes a minute.
 if (process.env['ROLLING_FROM'] !== undefined) await import('./rolling.ts')
 
 test('0.9.0 is among the versions that are upgraded from', () => {
-  expect(versions).toContain('0.9.0')
+  expect(frozenVersions).toContain('0.9.0')
 })
 
-describe.each(versions)('%s', (version) => {
+describe.each(frozenVersions)('%s', (version) => {
   describeDatabases('upgraded to the present version', (kind) => {
     let upgraded: Upgraded | undefined
     const it = (): Upgraded => {
