@@ -64,15 +64,17 @@ export async function openSources(dependencies: SourcesDeps): Promise<SourcesPar
     namesOf: (sql, subject, sinceTime) => persons.namesOf(sql, subject, { since: sinceTime }),
   }
   const sources = createSources({ ...twoPersons, database, kinds, origins, secrets })
-  const people = createSourcePeople({ ...twoPersons, database })
+  const seal = createSeal(await loadSecret(dependencies.keysDir, 'oauth.key'))
+  const people = createSourcePeople({ ...twoPersons, database, seal })
   const hooks = createSourceHooks({
     database,
-    seal: createSeal(await loadSecret(dependencies.keysDir, 'oauth.key')),
+    seal,
     newSalt: () => randomBytes(16).toString('base64url'),
   })
   return {
     runner: createSourceRunner({
       ...dependencies,
+      seal,
       kinds,
       origins,
       secrets,

@@ -21,7 +21,7 @@ import { createSourceWriter } from './writer.ts'
 /** One reading of one source. */
 export interface ReadOnceDeps
   extends Outside,
-    Pick<SourceRunnerDeps, 'ingest' | 'kinds' | 'origins' | 'titleOf' | 'fga' | 'addresses'> {
+    Pick<SourceRunnerDeps, 'ingest' | 'kinds' | 'origins' | 'titleOf' | 'fga' | 'addresses' | 'seal'> {
   readonly held: HeldSource
   readonly actor: Writer
 }
@@ -52,6 +52,7 @@ export async function readOnce({
   titleOf,
   fga,
   addresses,
+  seal,
   ...outside
 }: ReadOnceDeps): Promise<Outcome> {
   const { row, beganAt, signal, transaction } = heldSource
@@ -91,6 +92,7 @@ export async function readOnce({
       nobody = nobodies
     },
     actor,
+    seal,
     transaction,
   })
   let isDirectoryIn = false

@@ -9,6 +9,7 @@ import { reasonOf } from '../kernel/reason.ts'
 import { type Recurring, startRecurring } from '../kernel/recurring.ts'
 import { entryFor, type RegisteredSecret } from '../kernel/registered-secret.ts'
 import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
+import type { Seal } from '../store/encryption.ts'
 import { endExpired, takeLease } from '../store/lease.ts'
 import { sourcePrefix } from '../store/open-document.ts'
 import type { Database } from '../store/sql.ts'
@@ -47,6 +48,8 @@ export interface SourceRunnerDeps {
   readonly origins: readonly string[]
   readonly secrets: readonly RegisteredSecret[]
   readonly addresses: AddressDirectory
+  /** Of accounts that are nobody the record keeps an HMAC. */
+  readonly seal: Pick<Seal, 'hash'>
   readonly outbound: GuardedFetch
   readonly titleOf: (input: ParseInput) => Promise<string | undefined>
   readonly log: Log

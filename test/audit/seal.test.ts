@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,6 +13,7 @@ import { createRetention } from '../../src/audit/seal/retention.ts'
 import { createSealer } from '../../src/audit/seal/sealer.ts'
 import { verifyRecord } from '../../src/audit/seal/verify.ts'
 import { peopleChanged } from '../../src/sources/people/recorded.ts'
+import { createSeal } from '../../src/store/encryption.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { needsPostgres } from '../support/native.ts'
@@ -334,6 +336,7 @@ describe.each([
         database,
         who('user:dan'),
         peopleChanged(
+          createSeal(randomBytes(32)),
           'wiki',
           people.map((one) => ({ ...one, state: 'linked' })),
         ),

@@ -1,6 +1,7 @@
 import type { Directory, Source, SourceAccount, SourceSubject } from '@remit/connector'
 import { type RecordActor, record } from '../../audit/record.ts'
 import { plainAddress } from '../../kernel/plain-address.ts'
+import type { Seal } from '../../store/encryption.ts'
 import type { Sql } from '../../store/sql.ts'
 import { decidePeople, type PersonLink } from './decide.ts'
 import { peopleChanged } from './recorded.ts'
@@ -50,6 +51,8 @@ export interface LinkingDeps {
   readonly onNobody: (nobodies: readonly Giving[]) => void
   /** As whom changes go on record. */
   readonly actor: RecordActor
+  /** Of accounts that are nobody the record keeps an HMAC. */
+  readonly seal: Pick<Seal, 'hash'>
   /** Commits only while this process may write for the source. */
   readonly transaction: <T>(work: (sql: Sql) => Promise<T>) => Promise<T>
 }
@@ -104,7 +107,7 @@ function byAccount({ accounts, folders, zones = [], ...others }: Directory): Dir
 /** Decides who each account is now, and keeps it. */
 export async function linkAccounts(
   accounts: readonly SourceAccount[],
-  { source, addresses, verifiesAddresses, onNobody, actor, transaction }: LinkingDeps,
+  { source, addresses, verifiesAddresses, onNobody, actor, seal, transaction }: LinkingDeps,
 ): Promise<readonly SourceAccount[]> {
   const keptAccounts = accounts.filter(({ id }) => isKeptId(id))
   const wantedAddresses = keptAccounts.flatMap(({ email }) => {
@@ -152,8 +155,7 @@ export async function linkAccounts(
     await forgetUntold(sql, source, [...byId.keys()])
     await recordChanges(
       sql,
-      actor,
-      source,
+      { actor, seal, source },
       changed
         .filter((link) => writtenIds.has(link.account) && isOther(link, decided.kept.get(link.account)))
         // Whoever it was, where it is nobody now: the account is still theirs to be erased.
@@ -176,13 +178,12 @@ const recordedAtOnce = 500
 /** Puts on record who became somebody, somebody else or nobody. */
 async function recordChanges(
   sql: Sql,
-  actor: RecordActor,
-  source: string,
+  { actor, seal, source }: Pick<LinkingDeps, 'actor' | 'seal' | 'source'>,
   changed: readonly Pick<PersonLink, 'account' | 'state' | 'subject'>[],
 ): Promise<void> {
   for (let offset = 0; offset < changed.length; offset += recordedAtOnce) {
     const people = changed.slice(offset, offset + recordedAtOnce)
-    await record(sql, actor, peopleChanged(source, people))
+    await record(sql, actor, peopleChanged(seal, source, people))
   }
 }
 

@@ -3,6 +3,7 @@ import { isId } from '@remit/contract/is-id'
 import { type RecordActor, record } from '../../audit/record.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { printable } from '../../kernel/printable.ts'
+import type { Seal } from '../../store/encryption.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { assertSecondPerson, type Proposed, type SecondPersonDeps } from '../second-person.ts'
 import { peopleChanged } from './recorded.ts'
@@ -62,11 +63,13 @@ export interface SourcePeople {
 
 export interface SourcePeopleDeps extends SecondPersonDeps {
   readonly database: Database
+  /** Of accounts that are nobody the record keeps an HMAC. */
+  readonly seal: Pick<Seal, 'hash'>
 }
 
 /** In Postgres. See {@link SourcePeople}. */
 export function createSourcePeople(dependencies: SourcePeopleDeps): SourcePeople {
-  const { database } = dependencies
+  const { database, seal } = dependencies
   /** Under the source's lock; what changed counts from its next reading, which is now. */
   const change = (source: string, work: (sql: Sql) => Promise<void>): Promise<void> =>
     database.transaction(async (sql) => {
@@ -107,7 +110,7 @@ export function createSourcePeople(dependencies: SourcePeopleDeps): SourcePeople
         await link(sql, source, proposed.people)
         await sql.query('delete from source_people_proposed where source = $1', [source])
         const linked = proposed.people.map((one) => ({ ...one, state: 'linked' as const }))
-        await record(sql, who, peopleChanged(source, linked))
+        await record(sql, who, peopleChanged(seal, source, linked))
       }),
     suspend: (who, source, account) =>
       change(source, async (sql) => {
@@ -119,7 +122,7 @@ export function createSourcePeople(dependencies: SourcePeopleDeps): SourcePeople
         const [row] = rows
         if (row === undefined) throw new AppError('not_found', { public: 'There is no such account.' })
         const suspended = { account, state: 'suspended', subject: row.subject ?? undefined } as const
-        await record(sql, who, peopleChanged(source, [suspended]))
+        await record(sql, who, peopleChanged(seal, source, [suspended]))
       }),
   }
 }

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { operator } from '../../../src/audit/record.ts'
 import { createAddressBook } from '../../../src/directory/addresses.ts'
 import { linkAccounts } from '../../../src/sources/people/linking.ts'
+import { createSeal } from '../../../src/store/encryption.ts'
 import type { Database, Sql } from '../../../src/store/sql.ts'
 import { openTestDatabase } from '../../support/database.ts'
 import { needsPostgres } from '../../support/native.ts'
@@ -47,6 +48,7 @@ describe('a person who is deactivated while a reading links their account', need
       verifiesAddresses: true,
       onNobody: () => undefined,
       actor: operator('t_1'),
+      seal: createSeal(new Uint8Array(32)),
       transaction: (work) =>
         database.transaction((sql) =>
           work({

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { openPeopleWorld, type PeopleWorld } from './world.ts'
 
@@ -113,6 +114,21 @@ describe('what administrators say', () => {
       'source_people_proposed user:dan',
       'source_people_changed service:source/intranet',
     ])
+  })
+
+  test('is on record by an HMAC where it never was anybody: whoever tries out accounts finds none', async () => {
+    at.intranet.accounts.set('7', { name: 'Anne' })
+    await at.add()
+    expect((await at.suspend('7')).status).toBe(200)
+    const [row] = await at.directory.database.query<{ account: string }>(
+      `select detail #>> '{people,0,account}' as account from decision_records
+       where event = 'source_people_changed' order by record_no desc limit 1`,
+    )
+    expect(row?.account).toMatch(/^hmac:[\w-]{43}$/)
+    const guessed = createHash('sha256')
+      .update(JSON.stringify(['intranet', '7']))
+      .digest('base64url')
+    expect(row?.account).not.toContain(guessed)
   })
 
   test('is refused by name where it cannot be, and to whoever is no administrator', async () => {
