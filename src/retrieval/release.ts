@@ -114,7 +114,7 @@ function eventOf(
   return {
     event: 'retrieved',
     query_hmac: queryHmac,
-    ...(keepsQueries && question.query !== undefined && { query: question.query }),
+    ...(keepsQueries && question.query !== undefined && { query: question.query, erasable: true as const }),
     model_id: clearing.modelId,
     consistency: question.consistency,
     mode: modeUsed,

@@ -27,6 +27,20 @@ const read = (document_id: string): DecisionEvent => ({
   model_id: 'm_1',
   openfga_request_ids: [],
 })
+const asked = {
+  event: 'retrieved',
+  query_hmac: 'h',
+  model_id: 'm_1',
+  consistency: 'fast',
+  mode: 'hybrid',
+  openfga_request_ids: [],
+  released: [],
+  considered: 0,
+  denied: 0,
+  passed_over: 0,
+  errors: 0,
+  complete: true,
+} as const
 
 describe.each([
   { kind: 'pglite', options: {} },
@@ -299,6 +313,31 @@ describe.each([
       }
       await expect.poll(left, { timeout: 30_000, interval: 100 }).toEqual([])
     }, 60_000)
+
+    test.each([
+      ['is erased in them, with the record whole', false],
+      ['stays in those of before, with the record whole', true],
+    ])('somebody whom the kept words of a question name %s', async (_, isOlder) => {
+      const words = ['what did user:anne do?', 'user:anne', 'user:anne and user:carol\nuser:dan']
+      for (const query of words)
+        await record(database, who('user:bob'), { ...asked, query, ...(!isOlder && { erasable: true }) })
+      await seal()
+      const heads = await readHeads(database, { after: 0, limit: 100 })
+      const kept = async () => JSON.stringify(await database.query('select detail from decision_records'))
+      for (const [erased, others] of [
+        ['anne', ['bob', 'carol']],
+        ['bob', ['carol']],
+        ['carol', []],
+      ] as const) {
+        await erasures().erase(`user:${erased}`)
+        await seal()
+        expect(await verify(heads)).toMatchObject({ found: 0 })
+        const left = await kept()
+        if (!isOlder) expect(left).not.toContain(`user:${erased}`)
+        if ((others as readonly string[]).includes('bob')) expect(left).toContain('what did ')
+        else expect(left).not.toContain('what did ')
+      }
+    })
 
     test('a person is erased by the destruction of their key, and the chain stays whole', async () => {
       await sealed()

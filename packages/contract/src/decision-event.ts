@@ -37,6 +37,8 @@ export type DecisionEvent =
       readonly query_hmac: string
       /** Its words, only where AUDIT_QUERY_TEXT says so. */
       readonly query?: string
+      /** Whom the words name as `user:…` is erased in them; without it, only with whoever asked. */
+      readonly erasable?: true
       readonly model_id: string
       readonly consistency: 'fast' | 'strict'
       readonly mode: string

@@ -98,21 +98,42 @@ export function peopleIn(row: SealedRow): string[] {
   return [...found]
 }
 
-/** Subject and detail with aliases in the place of those who have a key here. */
+/**
+ * Subject and detail with aliases in the place of those who have a key here. Of `named` are those whom
+ * somebody's words name: an alias of words is made of them as they are when all of these are erased.
+ */
 export function masked(
   row: Pick<SealedRow, 'event' | 'subject' | 'detail'>,
   personOf: PersonOf,
+  named: PersonOf = personOf,
 ): { readonly subject: string; readonly detail: string } {
   const alias = (subject: string): string => personOf(subject)?.alias ?? subject
-  const detail = members(row).reduce((text, { name, value, owner, isPerson }) => {
-    if (isAlias(value) || !owner.startsWith('user:')) return text
+  // Words that were sealed as they are: with one of those whom they name taken out they would no longer fit.
+  const fixed: string[] = []
+  const detail = members(row).reduce((text, { name, value, owner, isPerson, isErasable }) => {
+    if ((isAlias(value) && !isErasable) || !owner.startsWith('user:')) return text
+    const written = `"${name}": ${JSON.stringify(value)}`
     const alias = personOf(owner)
-    if (alias === undefined) return text
-    const replaced = isPerson ? alias.alias : aliasOf(alias.key, `${name} ${value}`)
-    return text.replaceAll(`"${name}": ${JSON.stringify(value)}`, `"${name}": ${JSON.stringify(replaced)}`)
+    if (alias === undefined) {
+      if (!isPerson && !isErasable) fixed.push(written)
+      return text
+    }
+    const own = isErasable ? allMasked(value, named) : value
+    const replaced = isPerson ? alias.alias : aliasOf(alias.key, `${name} ${own}`)
+    return text.replaceAll(written, `"${name}": ${JSON.stringify(replaced)}`)
   }, row.detail)
-  return { subject: row.subject.replace(person, alias), detail: detail.replaceAll(person, alias) }
+  const found = new RegExp([...fixed.map(escaped), person.source].join('|'), 'g')
+  return {
+    subject: row.subject.replace(person, alias),
+    detail: detail.replaceAll(found, (one) => (one.startsWith('user:') ? alias(one) : one)),
+  }
 }
+
+const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')
+
+/** As they stand in a row's detail: there a line's end is the letter n, and part of what follows it. */
+const allMasked = (words: string, personOf: PersonOf): string =>
+  JSON.parse(JSON.stringify(words).replaceAll(person, (one) => personOf(one)?.alias ?? one)) as string
 
 /**
  * The aliases that a row rests on: of everybody who is erased in it. That of something of theirs, such as a
@@ -149,13 +170,18 @@ interface Member {
   readonly owner: string
   /** It names that person; else it is something of theirs. */
   readonly isPerson: boolean
+  /** Words of theirs in which whoever they name is erased. */
+  readonly isErasable: boolean
 }
 
 /** What else is a person's, in the events that hold it without `user:` before it. */
 function members({ event, subject, detail }: Pick<SealedRow, 'event' | 'subject' | 'detail'>): Member[] {
   if (!personal.test(event) || (event === 'retrieved' && !detail.includes('"query": '))) return []
   const parsed = JSON.parse(detail) as Readonly<Record<string, unknown>>
-  if (event === 'retrieved') return memberOf(parsed, 'query', subject)
+  if (event === 'retrieved') {
+    const isErasable = parsed['erasable'] === true
+    return memberOf(parsed, 'query', subject).map((member) => ({ ...member, isErasable }))
+  }
   if (event.startsWith('connection_')) return memberOf(parsed, 'account', textIn(parsed, 'user') ?? subject)
   if (event.startsWith('source_people_'))
     // Older rows were sealed with the account as it is: they would no longer fit.
@@ -185,7 +211,9 @@ const textIn = (source: Source, name: string): string | undefined => {
 /** Something of a person. */
 function memberOf(source: Source, name: string, owner: string | undefined, isPerson = false): Member[] {
   const value = textIn(source, name)
-  return value === undefined || owner === undefined ? [] : [{ name, value, owner, isPerson }]
+  return value === undefined || owner === undefined
+    ? []
+    : [{ name, value, owner, isPerson, isErasable: false }]
 }
 
 /** Whoever is named there without `user:` before it. */

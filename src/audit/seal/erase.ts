@@ -4,8 +4,8 @@ import { OperatorError } from '../../kernel/operator-error.ts'
 import { pluralize } from '../../kernel/pluralize.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { operator, record } from '../record.ts'
-import { masked, type SealedRow, sealedColumns } from './canonical.ts'
-import { ensureKeys } from './people.ts'
+import { masked, peopleIn, type SealedRow, sealedColumns } from './canonical.ts'
+import { ensureKeys, keysOf } from './people.ts'
 import { holdSealing } from './sealer.ts'
 
 /** The alias that stays in the record, and how many records named the person. */
@@ -79,8 +79,9 @@ export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }:
          order by record_no limit ${batchMax}`,
         [afterNumber, subject, bare],
       )
+      const keys = await keysOf(sql, [...new Set(rows.flatMap(peopleIn))])
       const changed = rows
-        .map((row) => ({ ...masked(row, personOf), row }))
+        .map((row) => ({ ...masked(row, personOf, (candidate) => keys.get(candidate)), row }))
         .filter(({ subject: ownSubject, detail, row }) => ownSubject !== row.subject || detail !== row.detail)
       if (changed.length > 0) {
         const [counted] = await sql.query<{ erased: number }>(
