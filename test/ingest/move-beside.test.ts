@@ -13,6 +13,7 @@ import { moveSubject } from '../../src/ingest/move-subject.ts'
 import { processRevisions } from '../../src/ingest/process.ts'
 import { documentSchema } from '../../src/ingest/wire.ts'
 import { documentObject } from '../../src/kernel/ids.ts'
+import type { Database } from '../../src/store/sql.ts'
 import { contextOf } from '../security/interleavings/documents.ts'
 import { openTwo, type Two } from '../security/interleavings/two.ts'
 import { needsOpenfga, needsPostgres } from '../support/native.ts'
@@ -230,8 +231,19 @@ describe('beside a process that stands still', needsPostgres.skip ? needsPostgre
     }
     const published = publish(contextOf(two, { ...process, fga: standing }), id)
     await stop.reached
-    const ended = endAccess(open('B'), machine, async () => [])
-    await Promise.race([ended, sleep(1_000)])
+    const refused = Promise.withResolvers<void>()
+    const B = two.processes.B
+    const database: Database = {
+      ...B.database,
+      query(text, values) {
+        // What whoever was refused a lease asks next.
+        if (text.includes('from leases') && JSON.stringify(values).includes(documentObject(id)))
+          refused.resolve()
+        return B.database.query(text, values)
+      },
+    }
+    const ended = endAccess(contextOf(two, { ...B, database }), machine, async () => [])
+    await Promise.race([ended, refused.promise])
     stop.open()
     await Promise.all([published, ended])
     await stands(id, 'user:carol blocked')
