@@ -441,7 +441,7 @@ describe('nobody lets an agent use an account that is not as it was shown:', () 
 })
 
 describe('while an agent is being changed', needsPostgres, () => {
-  test('a yes to it waits for the change, and is then none', async () => {
+  test('a yes to it waits for the change and holds no account meanwhile, and is then none', async () => {
     await using here = await openIssuerWorld({
       backend: { database: 'postgres', openfga: 'engine' },
       env: {
@@ -464,13 +464,14 @@ describe('while an agent is being changed', needsPostgres, () => {
     const answer = await here.database.transaction(async (sql) => {
       await sql.query(`select from agents where id = 'research-bot' for update`)
       const sent = browser.submit(asked, '/connections/c_1/agents', { rule })
+      // Others may wait in this database, for something else.
       await expect
         .poll(() =>
-          sql.query(
-            `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
-          ),
+          sql.query('select from pg_stat_activity where pg_backend_pid() = any(pg_blocking_pids(pid))'),
         )
-        .toHaveLength(1)
+        .not.toHaveLength(0)
+      // Whoever changes an agent takes its connections after it: in the other order both would wait.
+      await sql.query(`select from connections where id = 'c_1' for update nowait`)
       await sql.query(`update agents set purpose = 'Something else' where id = 'research-bot'`)
       return { sent }
     })

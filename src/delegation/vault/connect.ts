@@ -172,8 +172,7 @@ export async function assertAsShown(
   seen: Seen,
 ): Promise<void> {
   if (seen.parties.length === 0) return
-  const ids = seen.parties.map(({ agent }) => agent)
-  await lockedAgents(sql, ids, 'key share')
+  await lockedParties(sql, seen)
   const { name } = seen.provider
   const waiting = (await parties.requests(subject, sql)).filter(({ provider }) => provider === name)
   const shown = new Set(seen.shown)
@@ -183,6 +182,17 @@ export async function assertAsShown(
   const isSame = shown.has(digestOfPlace(seen.provider, seen.account))
   if (!isSame || !seen.parties.every(isKnown)) throw changedSinceShown()
 }
+
+/**
+ * Agents as they are until the transaction ends. Before any connection, everywhere: whoever changes an agent
+ * ends what was agreed to with it.
+ */
+export const lockedParties = (sql: Sql, { parties }: Pick<Agreement, 'parties'>) =>
+  lockedAgents(
+    sql,
+    parties.map(({ agent }) => agent),
+    'key share',
+  )
 
 interface Redeemed extends GrantedTokens {
   readonly account: ProviderAccount

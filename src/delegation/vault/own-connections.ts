@@ -6,7 +6,13 @@ import type { Database, Sql } from '../../store/sql.ts'
 import { atPages } from '../people/sign-ins.ts'
 import { endAgreement, type Party, type PartyLabels, recordAgreement } from './agreements.ts'
 import type { VaultCall } from './call.ts'
-import { type Agreement, assertAsShown, type Connecting, type ConnectionOwner } from './connect.ts'
+import {
+  type Agreement,
+  assertAsShown,
+  type Connecting,
+  type ConnectionOwner,
+  lockedParties,
+} from './connect.ts'
 import type { Envelope } from './envelope.ts'
 import type { Provider, Rule } from './provider.ts'
 import { clientOf, type ProviderClients } from './provider-client.ts'
@@ -109,6 +115,7 @@ export function createOwnConnections(deps: OwnConnectionsDeps): OwnConnections {
     async agree(owner, id, agreement) {
       const { person, txn, over: overSignal } = owner
       await database.transaction(async (sql) => {
+        await lockedParties(sql, agreement)
         const row = await ownConnection(sql, owner, id)
         const client = clientOf(clients, row)
         if (client === undefined) throw new AppError('not_found')
