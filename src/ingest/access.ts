@@ -235,7 +235,7 @@ export async function writeChange(
   // What became unsettled since. Not for long: who holds it may wait for what is held here.
   await settleParents(context, entries, parentWaitMsMax)
   const { named, waiting, marked, newlyMarked } = await hold.transaction(async (sql) => {
-    // Before rows are locked: who registers a service locks in this order.
+    // Before rows are locked: see `lockPrefixes`.
     await assertNoSources(sql, entries)
     await writer.assertCurrent?.(sql)
     if (list !== undefined) await assertInForce(sql, list)

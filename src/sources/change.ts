@@ -4,14 +4,16 @@ import { readSource, type SourceRow } from './rows.ts'
 
 /**
  * Changes a source: `work` decides under the row's lock, says what changes and puts it on record. Gives what
- * it is then. Throws `not_found` where there is no such source.
+ * it is then. Throws `not_found` where there is no such source. `first` runs before that row is locked.
  */
 export const changeSource = (
   database: Database,
   id: string,
   work: (sql: Sql, row: SourceRow) => Promise<void>,
+  first?: (sql: Sql) => Promise<void>,
 ): Promise<SourceRow> =>
   database.transaction(async (sql) => {
+    await first?.(sql)
     await sql.query('select from sources where id = $1 for update', [id])
     await work(sql, await findSource(sql, id))
     return findSource(sql, id)

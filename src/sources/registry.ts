@@ -105,11 +105,17 @@ export function createSources(dependencies: SourcesDeps): Sources {
     id: string,
     event: SourceEvent,
     work: (sql: Sql, row: SourceRow) => Promise<void>,
+    first?: (sql: Sql) => Promise<void>,
   ): Promise<SourceRow> =>
-    changeSource(database, id, async (sql, row) => {
-      await work(sql, row)
-      await record(sql, who, { event, source: id })
-    })
+    changeSource(
+      database,
+      id,
+      async (sql, row) => {
+        await work(sql, row)
+        await record(sql, who, { event, source: id })
+      },
+      first,
+    )
 
   const turn =
     (event: SourceEvent, from: readonly SourceLife[], to: SourceLife) => (who: RecordActor, id: string) =>
@@ -121,20 +127,25 @@ export function createSources(dependencies: SourcesDeps): Sources {
   return {
     propose: (who, proposal) => propose(dependencies, who, proposal),
     confirm: (who, id, digest) =>
-      change(who, id, 'source_confirmed', async (sql, row) => {
-        if (takesChanges(row)) return confirmChange(dependencies, sql, { row, who, digest })
-        if (digestOf(row) !== digest)
-          throw new AppError('conflict', { field: 'digest', public: 'This is not what is proposed now.' })
-        if (row.state !== 'proposed')
-          throw new AppError('conflict', { public: `This source is ${row.state}.` })
-        await assertSecondPerson(dependencies, sql, row, who.subject)
-        await lockPrefixes(sql)
-        await assertFree(sql, row)
-        await sql.query(
-          `update sources set state = 'active', confirmed_by = $2, next_at = now() where id = $1`,
-          [id, who.subject],
-        )
-      }),
+      change(
+        who,
+        id,
+        'source_confirmed',
+        async (sql, row) => {
+          if (takesChanges(row)) return confirmChange(dependencies, sql, { row, who, digest })
+          if (digestOf(row) !== digest)
+            throw new AppError('conflict', { field: 'digest', public: 'This is not what is proposed now.' })
+          if (row.state !== 'proposed')
+            throw new AppError('conflict', { public: `This source is ${row.state}.` })
+          await assertSecondPerson(dependencies, sql, row, who.subject)
+          await assertFree(sql, row)
+          await sql.query(
+            `update sources set state = 'active', confirmed_by = $2, next_at = now() where id = $1`,
+            [id, who.subject],
+          )
+        },
+        lockPrefixes,
+      ),
     set: (who, id, proposal) =>
       changeSource(database, id, (sql, row) =>
         proposeChange(dependencies, sql, { row, who, wanted: proposal }),

@@ -233,6 +233,35 @@ describe('a directory that is registered at the same moment', needsPostgres, () 
     return answer
   }
 
+  test('waits for no row that a source’s confirmation or a service’s change holds: they wait for it first', async () => {
+    const { database, service } = native.world
+    const proposal = { id: 'wiki', kind: 'wiki', settings: {}, collections: ['wiki'] }
+    const { body } = await native.call('dan', 'POST', '/sources', proposal)
+    const { digest } = body['source'] as { readonly digest: string }
+    const free = async (ask: () => Promise<unknown>, rows: string) => {
+      const { promise: isHeld, resolve: hold } = Promise.withResolvers<void>()
+      const asked = isHeld.then(ask)
+      asked.catch(() => undefined)
+      await database.transaction(async (sql) => {
+        await lockPrefixes(sql)
+        hold()
+        await expect
+          .poll(() =>
+            sql.query('select from pg_stat_activity where pg_backend_pid() = any(pg_blocking_pids(pid))'),
+          )
+          .not.toHaveLength(0)
+        await sql.query(`${rows} for update nowait`)
+      })
+      return asked
+    }
+    const confirm = () => native.call('carol', 'POST', '/sources/wiki', { action: 'confirm', digest })
+    expect(await free(confirm, `select from sources where id = 'wiki'`)).toMatchObject({ status: 200 })
+    const save = () =>
+      service.services.save({ name: 'other-feeder', collections: ['wiki-more'], prefixes: [] })
+    await free(save, 'select from settings')
+    await database.query('delete from sources')
+  })
+
   test('keeps a source from being proposed and from being confirmed, and a service from its prefix', async () => {
     const proposal = { id: 'wiki', kind: 'wiki', settings: {}, collections: ['wiki'] }
     const propose = () => native.call('dan', 'POST', '/sources', proposal)

@@ -106,9 +106,9 @@ export function createServices(dependencies: ServicesDeps): Services {
       // Removals first: a crash must not leave a right that the row no longer lists.
       if (dropped.length > 0) await tupleWriters.takeAway(changing(assertCurrent), rights(name, dropped))
       await sql.transaction(async (transaction) => {
+        await lockPrefixes(transaction)
         await assertCurrent?.(transaction)
         if (list !== undefined) await assertInForce(transaction, list)
-        await lockPrefixes(transaction)
         await assertFree(transaction, service)
         await transaction.query(
           `insert into services (name, collections, prefixes, tuples_first) values ($1, $2, $3, true)
