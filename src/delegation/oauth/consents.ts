@@ -174,11 +174,16 @@ async function save(
   return expiresAt
 }
 
-/** Whether the one consent of an approval is made now for the first time. */
+/**
+ * Whether the one consent of an approval is made now for the first time. A row may come after it: another
+ * request that asks the same was on its way, and knows of no consent.
+ */
 const isFirst = async (sql: Sql, approval: string): Promise<boolean> =>
   (await countRows(
     sql,
-    `update backchannel_requests set consented = true where approval = $1 and not consented returning id_hash`,
+    `update backchannel_requests set consented = true where approval = $1
+       and not exists (select from backchannel_requests other where other.approval = $1 and other.consented)
+     returning id_hash`,
     [approval],
   )) > 0
 

@@ -138,6 +138,26 @@ describeDatabases('an answer from afar', (kind) => {
     }
   })
 
+  test('is no consent again once the person took it back, nor by a request that came in late', async () => {
+    const id = await begun()
+    const [first] = await world.database.query<{ id_hash: string }>(
+      'select id_hash from backchannel_requests',
+    )
+    const late = await begun()
+    await approve()
+    expect(await poll(id)).toHaveProperty('access_token')
+    const grants = await world.database.query<{ grant_id: string }>('select grant_id from oauth_grants')
+    for (const { grant_id: grantId } of grants) await world.service.issuer.grants.end(grantId, 't_test')
+    // As its row is where it is written only now.
+    const values = [first?.id_hash ?? '']
+    await world.database.query(
+      'update backchannel_requests set consented = default where id_hash <> $1',
+      values,
+    )
+    expect(await poll(late)).toEqual(over)
+    expect(await world.database.query('select from oauth_grants')).toEqual([])
+  })
+
   test('is worth nothing once the agent is disabled, nor when it is enabled again', async () => {
     const lent = await world.lend('bob', 'research-bot', 'collection:handbook')
     const id = await begun({}, 'bob')
