@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Adapter, KoaContextWithOIDC } from 'oidc-provider'
+import type { Adapter, AdapterPayload, KoaContextWithOIDC } from 'oidc-provider'
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { createLru } from '../../kernel/lru.ts'
@@ -143,21 +143,33 @@ export async function typedCodes(ctx: KoaContextWithOIDC, next: () => Promise<vo
  * and says to the device only that nobody has answered yet. Who types it again has lost that page, or is
  * somebody else: it ends for both browsers, and the device hears of it with its next poll (RFC 8628 §3.5).
  * Let in again, two could be asked for one device at once, and it would act as whoever answers first. `now`:
- * milliseconds since the epoch.
+ * milliseconds since the epoch. `once` takes a value one time only, whichever process writes it.
  */
-export const typedOnce = (inner: Adapter, now: () => number): Adapter => ({
+export const typedOnce = (inner: Adapter, once: Adapter, now: () => number): Adapter => ({
   ...inner,
   async findByUserCode(userCode) {
     const code = (await inner.findByUserCode(userCode)) ?? undefined
     const secondsLeft = (code?.exp ?? 0) - Math.floor(now() / 1_000)
-    if (code?.jti === undefined || code.inFlight !== true || secondsLeft <= 0) return code
-    if (code.accountId === undefined && code.error === undefined) {
-      const typedAgain = { error: 'expired_token', errorDescription: 'the code was typed a second time' }
+    if (code?.jti !== undefined && isUnderWay(code) && secondsLeft > 0)
       await inner.upsert(code.jti, { ...code, ...typedAgain }, secondsLeft)
-    }
     return code
   },
+  async upsert(id, code, seconds) {
+    await inner.upsert(id, code, seconds)
+    if (!isUnderWay(code)) return
+    // Two browsers may have read it before either goes on. Whoever comes second writes after both did.
+    try {
+      await once.upsert(`device code ${id}`, {}, seconds)
+    } catch (error) {
+      await inner.upsert(id, { ...code, ...typedAgain }, seconds)
+      throw error
+    }
+  },
 })
+
+const typedAgain = { error: 'expired_token', errorDescription: 'the code was typed a second time' }
+const isUnderWay = ({ inFlight, accountId, error }: AdapterPayload): boolean =>
+  inFlight === true && accountId === undefined && error === undefined
 
 /**
  * Whoever answers a form that they were never given: the library then means to give another one, in a session

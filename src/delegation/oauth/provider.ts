@@ -157,7 +157,7 @@ function configuration(deps: ProviderDeps, { foreignTypes, idTokenKey, provider 
       },
     }),
     BackchannelAuthenticationRequest: (inner) => sparing(backchannel.store(inner, provider)),
-    DeviceCode: (inner) => sparing(typedOnce(inner, deps.clock.now)),
+    DeviceCode: (inner) => sparing(typedOnce(inner, artifacts.of('ReplayDetection'), deps.clock.now)),
   }
 
   return {

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, type TestOptions, test } from 'vitest'
+import { typedOnce } from '../../../src/delegation/oauth/middleware.ts'
 import { createArtifacts, endSignIns, personHash } from '../../../src/delegation/revocation/artifacts.ts'
 import { createRevocations } from '../../../src/delegation/revocation/revocations.ts'
 import { createSeal } from '../../../src/store/encryption.ts'
@@ -51,6 +52,22 @@ describe.each([
     expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
     world.clock.move(61_000)
     await use()
+  })
+
+  test('ends a device code for both browsers that go on with it at once', options, async () => {
+    const { clock, artifacts } = world
+    const codes = typedOnce(artifacts.of('DeviceCode'), artifacts.of('ReplayDetection'), clock.now)
+    const exp = Math.floor(clock.now() / 1_000) + 60
+    await codes.upsert('device', { jti: 'device', userCode: 'ABCDEFGH', exp }, 60)
+    const goOn = async () => {
+      const code = await codes.findByUserCode('ABCDEFGH')
+      if (code === undefined || code.inFlight === true) throw new Error('They come one after the other.')
+      return () => codes.upsert('device', { ...code, inFlight: true }, 60)
+    }
+    const [one, other] = [await goOn(), await goOn()]
+    const outcomes = await Promise.allSettled([one(), other()])
+    expect(outcomes.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
+    expect(await codes.find('device')).toMatchObject({ error: 'expired_token' })
   })
 
   test('ends everything of a revoked grant, and the access tokens that have no row', options, async () => {
