@@ -1,6 +1,4 @@
-import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { SignJWT } from 'jose'
 import type { AgentToken, Pair } from '../../test/support/pair.ts'
 import { ask, wait } from '../approvals/asking.ts'
 import { again, agentsCount, documentId, type Target, targetOn } from '../approvals/target.ts'
@@ -158,34 +156,12 @@ export async function openLoad(
     return results.filter((one) => one.document_id === documentId).length
   }
 
-  const codeOf = () =>
-    new SignJWT()
-      .setProtectedHeader({ alg: 'ES256', kid: 'app' })
-      .setIssuer('agent-app')
-      .setSubject('agent-app')
-      .setAudience(`${pair.publicUrl}/oauth`)
-      .setIssuedAt()
-      .setExpirationTime('290 s')
-      .setJti(randomUUID())
-      .sign(pair.clientKey)
-
   /** Whether the assertion, which is good once, was taken; undefined: refused. */
   async function spend(url: string, code: string): Promise<boolean | undefined> {
     const answer = await attempts.make(
       'code',
       `${url}/oauth/token`,
-      {
-        method: 'POST',
-        body: new URLSearchParams({
-          client_id: 'agent-app',
-          client_assertion: code,
-          client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
-          grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
-          subject_token: await pair.subjectToken(),
-          subject_token_type: 'urn:ietf:params:oauth:token-type:access_token',
-          resource: pair.publicUrl,
-        }),
-      },
+      { method: 'POST', body: await pair.exchangeForm(code) },
       ({ status }) => status === 200 || status === 401,
     )
     return answer && answer.status === 200
@@ -292,7 +268,7 @@ export async function openLoad(
     revoke,
     grant,
     async () => {
-      const code = await codeOf()
+      const code = await pair.assertion()
       if (await spend(anyUrl(), code)) acknowledged.spentCodes.add(code)
     },
     look,
@@ -356,7 +332,8 @@ export async function openLoad(
           else if ((await isThere(url, id)) !== true) lacks.push('give')
         }),
         search(url, true).then((isFound) => isFound || lacks.push('find')),
-        codeOf()
+        pair
+          .assertion()
           .then((code) => spend(url, code))
           .then((isSpent) => isSpent || lacks.push('spend')),
       ])

@@ -1,8 +1,6 @@
-import { randomUUID } from 'node:crypto'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { SignJWT } from 'jose'
 import type { LinkedAccounts } from '../../test/support/linked.ts'
 import type { Pair } from '../../test/support/pair.ts'
 import { ask, wait } from '../approvals/asking.ts'
@@ -271,29 +269,8 @@ export async function openLoad(pair: Pair, { accounts, folder }: Around): Promis
   }
 
   async function exchange(): Promise<'done' | 'refused'> {
-    const assertion = await new SignJWT()
-      .setProtectedHeader({ alg: 'ES256', kid: 'app' })
-      .setIssuer('agent-app')
-      .setSubject('agent-app')
-      .setAudience(`${pair.publicUrl}/oauth`)
-      .setIssuedAt()
-      .setExpirationTime('290 s')
-      .setJti(randomUUID())
-      .sign(pair.clientKey)
-    return outcome(
-      await made(`${anyUrl()}/oauth/token`, {
-        method: 'POST',
-        body: new URLSearchParams({
-          client_id: 'agent-app',
-          client_assertion: assertion,
-          client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
-          grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
-          subject_token: await pair.subjectToken(),
-          subject_token_type: 'urn:ietf:params:oauth:token-type:access_token',
-          resource: pair.publicUrl,
-        }),
-      }),
-    )
+    const body = await pair.exchangeForm(await pair.assertion())
+    return outcome(await made(`${anyUrl()}/oauth/token`, { method: 'POST', body }))
   }
 
   async function revoke(): Promise<'done' | 'refused'> {

@@ -12,7 +12,7 @@ import { createRegistryLookup } from '../../src/delegation/tokens/registry-looku
 import { openKeyRing } from '../../src/delegation/tokens/signing-key.ts'
 
 import { createTokenJudge, type Verifier } from '../../src/delegation/tokens/verify.ts'
-import { openPair, type Pair, statusOf } from '../../test/support/pair.ts'
+import { openPair, statusOf } from '../../test/support/pair.ts'
 
 /**
  * Tokens: what verifying one costs beside the bare signature, at first and at second sight; an exchange; and
@@ -149,7 +149,7 @@ async function exchanging(): Promise<void> {
   const subject = await pair.subjectToken()
   const took: number[] = []
   for (let time = 0; time < exchanges; time += 1) {
-    const assertion = await assertionOf(pair)
+    const assertion = pair.proven(await pair.assertion())
     const began = performance.now()
     const answer = await post(`${pair.publicUrl}/oauth/token`, {
       ...assertion,
@@ -172,7 +172,7 @@ async function revoking(): Promise<void> {
     // An agent has no jobs: 403 says that the token was good.
     if ((await statusOf(other, token)) !== 403) throw new Error('A good token is refused.')
     const answer = await post(`${pair.publicUrl}/oauth/token/revocation`, {
-      ...(await assertionOf(pair)),
+      ...pair.proven(await pair.assertion()),
       token,
     })
     if (answer.status !== 200) throw new Error(`revocation: ${answer.status} ${answer.body}`)
@@ -187,23 +187,6 @@ async function revoking(): Promise<void> {
   }
   console.log(`revoked in one process, refused in the other: ${quantiles(took)} of ${revocations}`)
   hold('revocation within 1 s', at(took, 0.99) <= 1_000)
-}
-
-async function assertionOf({ clientKey, publicUrl }: Pair): Promise<Record<string, string>> {
-  const assertion = await new SignJWT()
-    .setProtectedHeader({ alg: 'ES256', kid: 'app' })
-    .setIssuer('agent-app')
-    .setSubject('agent-app')
-    .setAudience(`${publicUrl}/oauth`)
-    .setIssuedAt()
-    .setExpirationTime('60 s')
-    .setJti(randomUUID())
-    .sign(clientKey)
-  return {
-    client_id: 'agent-app',
-    client_assertion: assertion,
-    client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
-  }
 }
 
 async function post(url: string, form: Readonly<Record<string, string>>) {

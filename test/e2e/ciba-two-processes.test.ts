@@ -1,4 +1,3 @@
-import { SignJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type Notified, openNotified } from '../delegation/issuer/notified.ts'
 import { type Decider, openDecider } from '../support/decider.ts'
@@ -38,19 +37,7 @@ describe('a person who is asked from afar', needsPostgres.skip ? needsPostgres :
   })
 
   async function send(url: string, endpoint: string, form: Readonly<Record<string, string>>) {
-    const assertion = await new SignJWT({ jti: crypto.randomUUID() })
-      .setProtectedHeader({ alg: 'ES256', kid: 'app' })
-      .setIssuer('agent-app')
-      .setSubject('agent-app')
-      .setAudience(`${pair.publicUrl}/oauth`)
-      .setIssuedAt()
-      .setExpirationTime('1 min')
-      .sign(pair.clientKey)
-    const body = new URLSearchParams({
-      ...form,
-      client_assertion: assertion,
-      client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
-    })
+    const body = new URLSearchParams({ ...form, ...pair.proven(await pair.assertion()) })
     const response = await fetch(`${url}/oauth${endpoint}`, { method: 'POST', body })
     return (await response.json()) as { auth_req_id?: string; access_token?: string; error?: string }
   }

@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose'
+import { exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose'
 import { openKeyRing } from '../../src/delegation/tokens/signing-key.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import type { Database } from '../../src/store/sql.ts'
@@ -28,8 +28,15 @@ export interface Pair extends AsyncDisposable {
   readonly database: Database
   /** The keys of both. */
   readonly keysDir: string
-  /** Private key of `agent-app`, the client of the agent `research-bot`. */
-  readonly clientKey: CryptoKey
+  /**
+   * By what `agent-app`, the client of the agent `research-bot`, proves itself: good once, within 290 s.
+   * Proofs are told apart by it.
+   */
+  assertion(): Promise<string>
+  /** Members of a form that comes from `agent-app`, by this assertion. */
+  proven(assertion: string): Readonly<Record<string, string>>
+  /** A form by which `agent-app` exchanges a token of a person for one of its own. */
+  exchangeForm(assertion: string): Promise<URLSearchParams>
   /** A token of the issuer for the agent under a delegation of its own, and what there is to revoke of it. */
   agentToken(person?: string, scope?: string, resource?: 'api' | 'mcp'): Promise<AgentToken>
   /** A person's own token, without any agent, who signed in just now. */
@@ -175,6 +182,17 @@ export async function openPair(options: PairOptions): Promise<Pair> {
       .setExpirationTime('290 s')
       .sign(key.privateKey)
 
+  const subjectToken = () =>
+    sign(
+      { client_id: 'cli', scope: 'docs.search docs.read' },
+      { sub: 'anne', aud: `${first.url}/agents/${agent}` },
+    )
+  const proven = (assertion: string) => ({
+    client_id: 'agent-app',
+    client_assertion: assertion,
+    client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+  })
+
   const owned = stack.move()
   return {
     urls: [first.url, second.url],
@@ -183,7 +201,24 @@ export async function openPair(options: PairOptions): Promise<Pair> {
     databaseUrl: own.href,
     database,
     keysDir: join(first.home, 'keys'),
-    clientKey: privateKey,
+    assertion: () =>
+      new SignJWT({ jti: randomUUID() })
+        .setProtectedHeader({ alg: 'ES256', kid: 'app' })
+        .setIssuer('agent-app')
+        .setSubject('agent-app')
+        .setAudience(issuer)
+        .setIssuedAt()
+        .setExpirationTime('290 s')
+        .sign(privateKey),
+    proven,
+    exchangeForm: async (assertion) =>
+      new URLSearchParams({
+        ...proven(assertion),
+        grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+        subject_token: await subjectToken(),
+        subject_token_type: 'urn:ietf:params:oauth:token-type:access_token',
+        resource: first.url,
+      }),
     stopSecond() {
       runningAt(1).kill('SIGTERM')
       return runningAt(1).exit
@@ -206,11 +241,7 @@ export async function openPair(options: PairOptions): Promise<Pair> {
       const claims = { client_id: client, scope: 'docs.write', sub_profile: 'service' }
       return sign(claims, { sub: client, aud: first.url })
     },
-    subjectToken: () =>
-      sign(
-        { client_id: 'cli', scope: 'docs.search docs.read' },
-        { sub: 'anne', aud: `${first.url}/agents/${agent}` },
-      ),
+    subjectToken,
     personToken: (person, scope = 'docs.search docs.read') =>
       sign(
         { client_id: 'cli', scope, sub_profile: 'user', auth_time: Math.floor(Date.now() / 1_000) },
