@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { expect, test } from 'vitest'
 import type { Sql } from '../../src/store/sql.ts'
 import { openWorld, type World } from '../support/world.ts'
@@ -56,5 +57,20 @@ test('opted in, what was asked is on record and exported, sealed, and erased wit
   expect(await holding(world.database, asked)).toEqual([])
   expect(await holding(world.database, 'quagmire of bob')).toEqual(['public.decision_records'])
   expect(await exported(world)).not.toContain(asked)
+  expect(await world.service.record.verify([])).toMatchObject({ found: 0 })
+})
+
+test('opted in, no word that somebody asks for keeps the record from being sealed', async () => {
+  await using world = await askAndRead({ AUDIT_QUERY_TEXT: 'true' })
+  const letters = Array.from({ length: 90 }, (_, nth) =>
+    createHash('sha256').update(`${nth}`).digest('base64url'),
+  )
+  for (const length of [2_600, 2_601, 3_500])
+    await world.retrieve(await world.token({ user: 'bob' }), {
+      query: `may user:${letters.join('').slice(0, length)} read?`,
+    })
+  await world.service.record.seal()
+  expect(await world.service.record.verify([])).toMatchObject({ found: 0 })
+  await world.service.record.erase('user:bob')
   expect(await world.service.record.verify([])).toMatchObject({ found: 0 })
 })

@@ -158,8 +158,11 @@ export function withoutAliases<Detail extends object>(detail: Detail): Detail {
 
 const isAlias = (value: string): boolean => value.startsWith(prefix)
 
-/** `user:…` wherever it stands as a word of its own; `user:*` is everybody, and nobody. */
-const person = /(?<![A-Za-z0-9._/@+=%-])user:[A-Za-z0-9._@+=%/-]+/g
+/**
+ * `user:…` wherever it stands as a word of its own; `user:*` is everybody, and nobody. Nor is a longer one
+ * anybody: an index of Postgres takes 2,704 bytes, and one question's word would end the sealing of them all.
+ */
+const person = /(?<![A-Za-z0-9._/@+=%-])user:[A-Za-z0-9._@+=%/-]{1,2600}(?![A-Za-z0-9._@+=%/-])/g
 /** What takes its place. */
 const aliases = /(?<![A-Za-z0-9._/@+=%-])erased:[\w-]{22}(?![A-Za-z0-9._@+=%/-])/g
 
