@@ -191,11 +191,12 @@ function logged(thrown: unknown, { log, txn }: FailureDeps): AppError {
   return error
 }
 
-const toWire = ({ code, public: detail, field, members }: AppError, txn: string) => ({
+const toWire = ({ code, public: detail, field, headers, members }: AppError, txn: string) => ({
   code,
   title: errorCodes[code].title,
   ...(detail !== undefined && { detail: inTools(detail) }),
   ...(field !== undefined && { field }),
+  ...('retry-after' in headers && { retry_after: Number(headers['retry-after']) }),
   txn,
   ...members,
 })
