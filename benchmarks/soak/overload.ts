@@ -57,12 +57,12 @@ for (const clients of [1, 2, 4, 8, 16]) {
   const all = await closed(clients, closedSeconds)
   const good = goodput(all, closedSeconds)
   peak = Math.max(peak, good)
-  say(`${clients} clients`, all, closedSeconds)
+  await say(`${clients} clients`, all, closedSeconds)
 }
 await freshTokens()
 const many = await importing(documents, imported)
 const over = await open(anybody, 10 * peak, openSeconds)
-say(
+await say(
   `ten times that, ${(10 * peak).toFixed(0)}/s, by ${names().length}, beside an import of ${imported}`,
   over,
   openSeconds,
@@ -76,13 +76,13 @@ const alone = await Promise.all([
   open(() => flood, 10 * peak, openSeconds),
   open(() => others[random(others.length)] as string, others.length / 4, openSeconds),
 ])
-say('one agent alone asks as much', alone[0], openSeconds)
-say(`${others.length} others beside it, one question each in four seconds`, alone[1], openSeconds)
+await say('one agent alone asks as much', alone[0], openSeconds)
+await say(`${others.length} others beside it, one question each in four seconds`, alone[1], openSeconds)
 if (goodput(alone[1], openSeconds) < (0.95 * others.length) / 4)
   missed.push('the others beside one who floods')
 await sleep(2_000)
 const after = await closed(8, closedSeconds)
-say('8 clients, afterwards', after, closedSeconds)
+await say('8 clients, afterwards', after, closedSeconds)
 for (const [what, times] of wrong) missed.push(`${what} × ${times}`)
 for (const what of missed) console.log(`MISSED: ${what}`)
 if (missed.length > 0) process.exitCode = 1
@@ -185,11 +185,20 @@ function goodput(all: readonly Asked[], seconds: number): number {
   return all.filter(({ outcome }) => outcome === 'good').length / seconds
 }
 
-function say(what: string, all: readonly Asked[], seconds: number): void {
+/** How many may run at once in each process now. */
+async function atOnce(): Promise<string> {
+  const found = pair.opsUrls.map(async (url) => {
+    const text = await (await fetch(`${url}/metrics`)).text()
+    return /^remit_turns_at_once (.*)$/m.exec(text)?.[1] ?? '?'
+  })
+  return (await Promise.all(found)).join(' and ')
+}
+
+async function say(what: string, all: readonly Asked[], seconds: number): Promise<void> {
   const count = (outcome: Asked['outcome']): number => all.filter((one) => one.outcome === outcome).length
   const took = all.filter(({ outcome }) => outcome === 'good').map(({ tookMs }) => tookMs)
   const share = peak > 0 ? ` (${(goodput(all, seconds) / peak).toFixed(2)} of the peak)` : ''
   console.log(
-    `${what}: ${goodput(all, seconds).toFixed(1)} good answers a second${share}, p50 ${quantile(took, 0.5).toFixed(0)} ms, p95 ${quantile(took, 0.95).toFixed(0)} ms; incomplete ${count('incomplete')}, refused ${count('refused')}, wrong ${count('wrong')}`,
+    `${what}: ${goodput(all, seconds).toFixed(1)} good answers a second${share}, p50 ${quantile(took, 0.5).toFixed(0)} ms, p95 ${quantile(took, 0.95).toFixed(0)} ms; incomplete ${count('incomplete')}, refused ${count('refused')}, wrong ${count('wrong')}; at once ${await atOnce()}`,
   )
 }

@@ -178,7 +178,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
       subject,
       agents: [agent, ...subAgents],
     }))
-  const operators = await openOperators({ ...context, metrics, authz, delegation, keeping })
+  const operators = await openOperators({ ...context, metrics, authz, delegation, keeping, retrieval })
   const app: App = createApp({
     publicUrl,
     hosts: hostsOf(publicUrl, config.host, config.port),

@@ -12,6 +12,7 @@ import {
   observeRecord,
   observeSources,
   observeStock,
+  observeTurns,
   observeWhole,
 } from '../http/metrics.ts'
 import { hostsOf } from '../http/middleware/frame.ts'
@@ -28,6 +29,7 @@ import type { ComposeContext } from './context.ts'
 import type { DelegationPart } from './delegation.ts'
 import type { Embeddings } from './embeddings.ts'
 import type { RecordKeeping } from './record.ts'
+import type { Retrieval } from './retrieval.ts'
 
 /** Of the service, what metrics and health take. */
 export interface OperatorsDeps
@@ -36,6 +38,7 @@ export interface OperatorsDeps
   readonly authz: Pick<Authz, 'active' | 'fga' | 'index' | 'matchesFile'>
   readonly delegation: Pick<DelegationPart, 'epoch' | 'isHeard' | 'isOpen'>
   readonly keeping: Pick<RecordKeeping, 'isInsertOnly' | 'unsealed'>
+  readonly retrieval: Pick<Retrieval, 'turns'>
 }
 
 /** What operators see, and whether the service can answer at all. */
@@ -60,6 +63,7 @@ export async function openOperators(dependencies: OperatorsDeps): Promise<Operat
   observeWhole(metrics.registry, readDetails)
   observeBackup(metrics.registry, () => readLastBackup(database))
   observeHeard(metrics.registry, delegation.isHeard)
+  observeTurns(metrics.registry, dependencies.retrieval.turns)
   const probe = () => Promise.all([answers(database), fga.isHealthy(activeModel.current.id)])
   const isOpen = () => delegation.isOpen() && activeModel.isKnown
   const readiness = async (): Promise<Readiness> => {

@@ -27,7 +27,7 @@ import { createRetriever, type Retriever } from '../retrieval/retrieve.ts'
 import { createKeyed } from '../retrieval/scope.ts'
 import { createSearch } from '../retrieval/search.ts'
 import { createShadow } from '../retrieval/shadow.ts'
-import { createTurns } from '../retrieval/turns.ts'
+import { createTurns, type TurnsStatus } from '../retrieval/turns.ts'
 import { loadSecret } from '../store/secret.ts'
 import type { Authz } from './authz.ts'
 import type { ComposeContext } from './context.ts'
@@ -49,6 +49,8 @@ export interface Retrieval extends AsyncDisposable {
   readonly retrieve: Retriever
   /** Whether anybody asked within the last second. */
   readonly isBeingAsked: () => boolean
+  /** How many questions, documents and lists run and wait. */
+  readonly turns: () => TurnsStatus
   readonly readDocument: DocumentReader
   readonly listCollections: CollectionLister
   /** How far behind OpenFGA's change log the replica is. */
@@ -110,7 +112,7 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
       : createRemoteSights({ nominators, corpus, now, byPublications })
   const nominator = nominators === undefined ? dependencies.authz.nominator : createRemoteNominator(sights)
   let askedAt = Number.NEGATIVE_INFINITY
-  const inTurn = createTurns({ log })
+  const { inTurn, status: turns } = createTurns({ log })
   const answer = createRetriever({
     sql: database,
     ...grants,
@@ -153,6 +155,7 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
   return {
     retrieve,
     isBeingAsked: () => performance.now() - askedAt < askedMs,
+    turns,
     readDocument,
     listCollections,
     indexLagMs,

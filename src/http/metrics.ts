@@ -9,6 +9,7 @@ import { withTimeout } from '../kernel/with-timeout.ts'
 import type { OnStrategy } from '../retrieval/chunk-index/postgres/strategy.ts'
 import type { OnAnswer } from '../retrieval/question.ts'
 import type { ShadowEvent } from '../retrieval/shadow.ts'
+import type { TurnsStatus } from '../retrieval/turns.ts'
 import type { SourceTotals } from '../sources/rows.ts'
 import type { AppEnv } from './env.ts'
 import { routeOf } from './middleware/trace.ts'
@@ -222,6 +223,25 @@ function observeStored<T>(
 export function observeHeard(registry: Registry, isHeard: () => boolean): void {
   const help = '1 while changes of who may act are heard; 0: this process answers nobody.'
   observeGauge(registry, 'remit_changes_heard', help, () => (isHeard() ? 1 : 0))
+}
+
+/** Of a process whose questions, documents and lists take turns: who runs and waits, and was refused. */
+export function observeTurns(registry: Registry, status: () => TurnsStatus): void {
+  const told: readonly Told<TurnsStatus>[] = [
+    ['remit_turns_running', 'Questions, documents and lists under way.', ({ running }) => running],
+    ['remit_turns_waiting', 'Those that wait for their turn.', ({ waiting }) => waiting],
+    ['remit_turns_at_once', 'How many may be under way at once.', ({ atOnce }) => atOnce],
+  ]
+  for (const [name, help, value] of told) observeGauge(registry, name, help, () => value(status()))
+  new Counter({
+    name: 'remit_turns_refused_total',
+    help: 'Those that were refused as overloaded, since they would have come too late.',
+    registers: [registry],
+    collect() {
+      this.reset()
+      this.inc(status().refused)
+    },
+  })
 }
 
 /** Takes the seconds from a change of who may act to its effect in this process. */

@@ -90,6 +90,9 @@ export const isLogged = ({ status, code }: AppError): boolean => status >= 500 &
 export const tooMany = (detail: string, seconds: number): AppError =>
   new AppError('rate_limited', { public: detail, headers: { 'retry-after': String(seconds) } })
 
+/** A 503 of what never began, that says when to come again. */
+export const overloaded = (): AppError => new AppError('overloaded', { headers: { 'retry-after': '1' } })
+
 /** A 422 that names the field. */
 export const invalid = (field: string, detail: string): AppError =>
   new AppError('invalid_request', { field, public: detail })

