@@ -17,9 +17,13 @@ import { auth0Way, isRefilled, listWay, refillWay } from './ways/checking.ts'
 import { type Connection, connect } from './ways/connection.ts'
 import { copyWays } from './ways/copies.ts'
 import { labelsOf } from './ways/labels.ts'
+import { openOpensearch } from './ways/opensearch.ts'
 import { type Ours, openOurs } from './ways/ours.ts'
+import type { OpenPeer } from './ways/peer.ts'
 import { nearest, rawWay } from './ways/raw.ts'
+import { openSpicedb } from './ways/spicedb.ts'
 import { sentTo } from './ways/vector.ts'
+import { openWardowl } from './ways/wardowl.ts'
 import { type Peer, topK, type Way } from './ways/way.ts'
 import { distinctAclsWorld } from './worlds/distinct-acls.ts'
 import { driveWorld } from './worlds/drive.ts'
@@ -84,6 +88,8 @@ export interface Benched {
   readonly ef99: number
   readonly worlds: readonly WorldFacts[]
   readonly leftOut: readonly string[]
+  /** What a way is, where it says so. */
+  readonly said: Readonly<Record<string, string>>
   readonly extras: Extras | undefined
   readonly service: WholeService | undefined
 }
@@ -113,6 +119,7 @@ export async function bench(options: BenchOptions): Promise<Benched> {
   say(
     `${corpus.count} passages of ${corpus.documents.length} documents (${corpus.kind}), ${pool.length} questions`,
   )
+  const said: Record<string, string> = {}
   let ef99 = 0
   let more: Extras | undefined
   let service: WholeService | undefined
@@ -146,6 +153,7 @@ export async function bench(options: BenchOptions): Promise<Benched> {
       ({ topic, filter, level }) => topic === 'independent' && filter === 1 && level === 0.1,
     )
     const opened = await openWays({ options, place, world, store, ef99, leaveOut })
+    for (const { name, is } of opened.ways) if (is !== undefined) said[name] = is
     try {
       await sleep(Math.max(0, written + options.settleMs - performance.now()))
       await warm(opened.ways, cells, place)
@@ -166,7 +174,7 @@ export async function bench(options: BenchOptions): Promise<Benched> {
         say(lineOf(cell, rows))
       }
       if (more === undefined && tenth !== undefined) {
-        more = await extras(options, tenth, { place, store, ours: opened.ours })
+        more = await extras(options, tenth, { place, store, ours: opened.ours, ways: opened.ways })
         await opened.engine?.after(tenth, opened.ours)
       }
     } finally {
@@ -196,7 +204,7 @@ export async function bench(options: BenchOptions): Promise<Benched> {
     )
   else if (service === undefined)
     leaveOut('the whole service over HTTP: needs native Postgres and EMBEDDINGS_MODEL_PATH')
-  return { measured, ef99, worlds, leftOut: [...leftOut], extras: more, service }
+  return { measured, ef99, worlds, leftOut: [...leftOut], said, extras: more, service }
 }
 
 /**
@@ -265,16 +273,29 @@ async function openWays(opening: OpenWaysOptions): Promise<OpenedWays> {
     }),
   )
   const peers: (Way<Peer> | undefined)[] = [
-    auth0Way(await withEf(Math.max(ef99, 50)), { servers, storeId: store.fga.storeId, ids }),
+    auth0Way(await withEf(Math.max(ef99, 50)), {
+      servers,
+      storeId: store.fga.storeId,
+      ids,
+      env: options.env,
+    }),
     refillWay(deep, { fga: store.fga, ids }),
     listWay(await withEf(40), { fga: store.fga, ids }),
   ]
   if (peers[0] === undefined && only.includes('FGAFilter, fetch 50'))
-    leaveOut('FGAFilter: needs a real OpenFGA server, and `npm ci` in benchmarks/search/auth0')
-  if (only.includes('row-level security, iterative') || only.includes('labels &&, planner')) {
-    const copies = await copyWays(place, corpus, labelsOf(corpus, world.tuples, Date.now()))
+    leaveOut('FGAFilter: needs a real OpenFGA server, and AUTH0_PATH or `npm ci` in benchmarks/search/auth0')
+  const isAsked = (beginning: string): boolean => only.some((name) => name.startsWith(beginning))
+  const labels = labelsOf(corpus, world.tuples, Date.now())
+  if (isAsked('row-level') || isAsked('labels')) {
+    const copies = await copyWays(place, corpus, labels)
     stack.defer(copies.close)
     peers.push(...copies.ways)
+  }
+  for (const [beginning, open] of apart) {
+    if (!isAsked(beginning)) continue
+    const one = await open({ place, servers, corpus, world, labels, store, ef99, env: options.env })
+    if (typeof one === 'string') leaveOut(one)
+    else peers.push(...stack.use(one).ways)
   }
   const ways = [
     rawWay('raw40', await withEf(40)),
@@ -288,6 +309,13 @@ async function openWays(opening: OpenWaysOptions): Promise<OpenedWays> {
   const owned = stack.move()
   return { ways, ours, engine, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
+
+/** Peers with servers of their own, by how the names of their ways begin. */
+const apart: readonly (readonly [beginning: string, open: OpenPeer])[] = [
+  ['OpenSearch', openOpensearch],
+  ['wardowl', openWardowl],
+  ['SpiceDB', openSpicedb],
+]
 
 /**
  * A copy of a database has none of its pages in the server's memory, and the first questions of whoever sees

@@ -31,18 +31,23 @@ export interface Delay {
   readonly most: number
 }
 
-export interface ChurnOptions {
+interface TurnOptions {
   readonly corpus: Corpus
   /** OpenFGA, reached past the service. */
   readonly fga: Fga
   readonly way: Way
   readonly questions: readonly Known[]
   readonly sent: (vector: Float32Array) => Asked['sent']
+  readonly random: Random
+  /** Milliseconds. Default: a minute. */
+  readonly patienceMs?: number
+}
+
+export interface ChurnOptions extends TurnOptions {
   readonly clients: number
   /** Ends when so many passages were released, and not before so many seconds. */
   readonly releases: number
   readonly seconds: number
-  readonly random: Random
   /** Goes on meanwhile, until it is told to end. */
   readonly disturb: (signal: AbortSignal) => Promise<void>
 }
@@ -50,7 +55,39 @@ export interface ChurnOptions {
 /** The bound that is stated for `fast`: a removal by whomever is in force within it. */
 const boundMs = 1_000
 const pollMs = 2
-const patienceMs = 60_000
+const turns = 5
+
+/** How long a way takes to follow a change that nobody tells it of. */
+export interface Turned {
+  readonly way: string
+  readonly grantVisible: Delay
+  readonly removalInForce: Delay
+  /** What did not come within the patience: the way was asked no more. */
+  readonly missed?: string
+}
+
+/** A few documents given and taken away, one after the other, with nobody else asking; one at least. */
+export async function turn(options: TurnOptions & { readonly seconds: number }): Promise<Turned> {
+  const delays = { grant: [] as number[], removal: [] as number[] }
+  let missed: string | undefined
+  const until = performance.now() + options.seconds * 1_000
+  try {
+    do {
+      await comeAndGo({ patienceMs: 15_000, ...options }, createLent(), delays)
+    } while (delays.removal.length < turns && performance.now() < until)
+  } catch (error) {
+    if (!(error instanceof TooLate)) throw error
+    missed = error.message
+  }
+  return {
+    way: options.way.name,
+    grantVisible: delayOf(delays.grant),
+    removalInForce: delayOf(delays.removal),
+    ...(missed !== undefined && { missed }),
+  }
+}
+
+class TooLate extends Error {}
 
 /**
  * Clients ask without a pause while, one after the other, documents that a person could not read are given to
@@ -125,7 +162,7 @@ function createLent() {
 }
 
 async function comeAndGo(
-  { corpus, fga, way, questions, sent, random }: ChurnOptions,
+  { corpus, fga, way, questions, sent, random, patienceMs = 60_000 }: TurnOptions,
   lent: ReturnType<typeof createLent>,
   delays: { readonly grant: number[]; readonly removal: number[] },
 ): Promise<void> {
@@ -148,7 +185,9 @@ async function comeAndGo(
     const started = performance.now()
     while ((await isFound()) !== wanted) {
       if (performance.now() - started > patienceMs)
-        throw new Error(`${tuple.object} is ${wanted ? 'not found' : 'still found'} after ${patienceMs} ms.`)
+        throw new TooLate(
+          `${tuple.object} is ${wanted ? 'not found' : 'still found'} after ${patienceMs} ms.`,
+        )
       await sleep(pollMs)
     }
     return performance.now() - started
@@ -156,11 +195,17 @@ async function comeAndGo(
   // Texts that stand in many documents: ten others that say the same would hide it for good.
   const last = (await ask()).at(-1)
   if (last !== undefined && dot(vector, vectorAt(corpus, last)) > 0.99) return
+  const change = (isGiven: boolean) =>
+    way.change?.({ person: known.person, document, isGiven }) ??
+    fga.write(isGiven ? { writes: [tuple] } : { deletes: [tuple] })
   lent.give(known.person, document)
-  await fga.write({ writes: [tuple] })
-  delays.grant.push(await until(true))
-  await fga.write({ deletes: [tuple] })
-  lent.taken(known.person, document, performance.now())
+  try {
+    await change(true)
+    delays.grant.push(await until(true))
+  } finally {
+    await change(false)
+    lent.taken(known.person, document, performance.now())
+  }
   delays.removal.push(await until(false))
 }
 

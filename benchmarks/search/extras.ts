@@ -1,7 +1,7 @@
 import { createRandom } from '../kubernetes/random.ts'
 import type { BenchOptions } from './bench.ts'
 import type { Cell } from './cells.ts'
-import { type Churned, churn } from './churn.ts'
+import { type Churned, churn, type Turned, turn } from './churn.ts'
 import type { Place } from './servers.ts'
 import { type Throughput, throughput } from './throughput.ts'
 import type { openStore } from './tuples.ts'
@@ -15,6 +15,8 @@ import type { Way } from './ways/way.ts'
 export interface Extras {
   readonly throughput: readonly Throughput[]
   readonly churn: Churned
+  /** Of each way that releases, with nobody else asking. */
+  readonly turned: readonly Turned[]
   readonly indexes: Indexes
 }
 
@@ -30,7 +32,17 @@ const clients = 16
 export async function extras(
   { corpus, seconds, releases, seed, engine }: BenchOptions,
   cell: Cell,
-  { place, ours, store }: { place: Place; ours: Ours; store: Awaited<ReturnType<typeof openStore>> },
+  {
+    place,
+    ours,
+    store,
+    ways,
+  }: {
+    place: Place
+    ours: Ours
+    store: Awaited<ReturnType<typeof openStore>>
+    ways: readonly Way[]
+  },
 ): Promise<Extras> {
   await using stack = new AsyncDisposableStack()
   const sent = (vector: Float32Array) => sentTo(place, vector)
@@ -52,7 +64,13 @@ export async function extras(
     },
   }
   const { questions } = cell
+  const asking = { corpus, fga: store.fga, questions, sent }
+  // First, while nothing else has gone on for a while.
+  const turned: Turned[] = []
+  for (const way of ways.filter(({ kind }) => kind === 'release'))
+    turned.push(await turn({ ...asking, way, random: createRandom(seed), seconds: 4 * seconds }))
   return {
+    turned,
     throughput: await throughput({
       ways: [raw, ours.fresh, ours.fast],
       questions,
@@ -62,11 +80,8 @@ export async function extras(
       rounds: 3,
     }),
     churn: await churn({
-      corpus,
-      fga: store.fga,
+      ...asking,
       way: ours.fast,
-      questions,
-      sent,
       clients: 4,
       releases,
       seconds: 3 * seconds,

@@ -31,6 +31,8 @@ export interface Measured {
   readonly recallInterval: readonly [number, number]
   /** Answers with fewer than ten, or than there are. */
   readonly short: number
+  /** Of these, how many said that they were not complete; NaN where the way says nothing of that. */
+  readonly owned: number
   readonly released: number
   readonly leaks: number
   /** Documents that OpenFGA was asked about, a document released. */
@@ -46,6 +48,7 @@ interface Sample {
   readonly processor: number
   readonly recall: number
   readonly short: boolean
+  readonly complete: Answered['complete']
   readonly released: number
   readonly documents: number
   readonly leaks: number
@@ -104,7 +107,7 @@ function judge(
   corpus: Corpus,
   known: Known,
   way: Way,
-  { passages, checks, parts = checks, steps }: Answered,
+  { passages, checks, parts = checks, complete, steps }: Answered,
 ): Omit<Sample, 'ms' | 'processor'> {
   const isRaw = way.kind === 'raw'
   const wanted = isRaw ? topK : Math.min(topK, known.passages)
@@ -117,6 +120,7 @@ function judge(
   return {
     recall: wanted === 0 ? 1 : Math.min(1, found.length / wanted),
     short: counted.length < wanted,
+    complete,
     released: released.length,
     documents: new Set(released.map((passage) => corpus.documentOf[passage])).size,
     leaks: way.kind === 'release' ? passages.length - mayLeave.length : 0,
@@ -156,6 +160,9 @@ function summary(cell: Cell, way: Way, samples: readonly Sample[]): Measured {
     recall: mean(recalls),
     recallInterval: interval(recalls, createRandom(1)),
     short: samples.filter(({ short }) => short).length,
+    owned: samples.some(({ complete }) => complete !== undefined)
+      ? samples.filter(({ short, complete }) => short && complete === false).length
+      : Number.NaN,
     released: sum(({ released }) => released),
     leaks: sum(({ leaks }) => leaks),
     checksEach: sum(({ checks }) => checks) / Math.max(1, documents),

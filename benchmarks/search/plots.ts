@@ -11,6 +11,13 @@ const colours = [
   '#8e44ad',
   '#795548',
   '#546e7a',
+  '#d4ac0d',
+  '#16a085',
+  '#ff6f91',
+  '#2c3e50',
+  '#00bcd4',
+  '#9ccc65',
+  '#b71c1c',
 ]
 const [width, height, left, top, right, bottom] = [860, 420, 60, 40, 240, 50]
 

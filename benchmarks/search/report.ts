@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Benched } from './bench.ts'
+import { besideOf } from './beside.ts'
 import type { Figure } from './figures.ts'
 import type { Measured } from './measure.ts'
 import { plotsOf } from './plots.ts'
@@ -55,6 +56,7 @@ const columns = [
   'processor',
   'recall',
   'short',
+  'owned',
   'released',
   'leaks',
   'checksEach',
@@ -70,7 +72,8 @@ const csvOf = (rows: readonly Measured[]): string =>
     )
     .join('\n')}\n`
 
-function markdownOf({ about, figures, measured, worlds, leftOut, ef99, extras, service }: Run): string {
+function markdownOf(run: Run): string {
+  const { about, figures, measured, worlds, leftOut, ef99, extras, service } = run
   const ways = [...new Set(measured.map(({ way }) => way))]
   const cells = Map.groupBy(
     measured,
@@ -106,6 +109,12 @@ function markdownOf({ about, figures, measured, worlds, leftOut, ef99, extras, s
       : [
           `Over HTTP: /retrieve ${service.retrieve.p50.toFixed(1)} ms and ${service.retrieveRate.toFixed(0)}/s; an authenticated route that does nothing ${service.emptyP50.toFixed(1)}, the raw search ${service.rawP50.toFixed(1)}, a row ${service.insertP50.toFixed(1)}, the three ${service.least.p50.toFixed(1)} ms and ${service.leastRate.toFixed(0)}/s.`,
         ]),
+    '## Way by way, all cells together',
+    'Each time beside raw40’s in the same cell: the middle cell and the worst one. Fewer: answers with fewer than ten, or than may be read; then, of these, how many said so. Given, taken: until an answer has a document that its person was just given, or lacks one that was just taken away, in the middle and at most; nobody else asks.',
+    table(besideOf(run)),
+    Object.entries(run.said)
+      .map(([way, is]) => `- ${way}: ${is}.`)
+      .join('\n'),
     '## Where the time goes: p50 of each part in ms',
     table([
       ['who may read what', 'way', 'parts'],

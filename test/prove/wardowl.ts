@@ -1,11 +1,8 @@
-import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
-import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import type { Adapter, Answer } from '../../packages/prove/src/adapter.ts'
 import { administer } from '../support/administer.ts'
 import { native } from '../support/native.ts'
+import { startWardowl } from '../support/wardowl.ts'
 import type { Readers } from './readers.ts'
 import { people } from './small.ts'
 
@@ -29,29 +26,15 @@ export async function openWardowl(options: WardowlOptions): Promise<Adapter & As
   const name = `remit_test_${randomBytes(6).toString('hex')}`
   await administer(url, `create database ${name}`)
   stack.defer(() => administer(url, `drop database if exists ${name} with (force)`))
-  const child = spawn('python3', [fileURLToPath(new URL('wardowl/service.py', import.meta.url))], {
-    env: {
-      PATH: process.env['PATH'],
-      PYTHONPATH: native.wardowl,
-      WARDOWL: JSON.stringify({
-        ...settings,
-        database: Object.assign(new URL(url), { pathname: `/${name}` }).href,
-        openfga: readers.url,
-        store: readers.store,
-        people: Object.fromEntries(people.map(({ token, person }) => [token, person])),
-      }),
-    },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  const ended = once(child, 'close')
-  stack.defer(async () => {
-    child.kill()
-    await ended
-  })
-  const said = createInterface(child.stdout)[Symbol.asyncIterator]()
-  const { value: port, done } = await said.next()
-  if (done === true) throw new Error('wardowl did not start.')
-  const at = `http://127.0.0.1:${port}`
+  const { at } = stack.use(
+    await startWardowl({
+      ...settings,
+      database: Object.assign(new URL(url), { pathname: `/${name}` }).href,
+      openfga: readers.url,
+      store: readers.store,
+      people: Object.fromEntries(people.map(({ token, person }) => [token, person])),
+    }),
+  )
   const owned = stack.move()
 
   const must = async (method: string, id: string, body?: object): Promise<void> => {

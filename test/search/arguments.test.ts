@@ -105,10 +105,10 @@ test('--help names every flag that is read, with its default', () => {
 
 test('a way is asked by the beginning of its name, and by its whole name up to the comma; none leaves all out', () => {
   const only = (names: string) => read(`--quick --only ${names}`).settings?.only
-  expect(only('row-level')).toEqual(['row-level security, iterative'])
+  expect(only('row-level')).toEqual(['row-level security, iterative', 'row-level security, one scan'])
   expect(only('FGA,lab')).toEqual(['FGAFilter, fetch 50', 'labels &&, planner'])
   expect(only('none')).toEqual([])
-  expect(read('--quick').settings?.only).toHaveLength(5)
+  expect(read('--quick').settings?.only).toHaveLength(13)
 })
 
 test('seeded passages are not asked for as the people of Kubernetes, of whose documents none of them is', () => {

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { createRandom } from '../../benchmarks/kubernetes/random.ts'
+import { besideOf } from '../../benchmarks/search/beside.ts'
 import type { Cell } from '../../benchmarks/search/cells.ts'
 import { seededCorpus } from '../../benchmarks/search/corpus.ts'
 import { measure } from '../../benchmarks/search/measure.ts'
@@ -46,10 +47,10 @@ test('a way that releases what its person may not read is caught with each passa
   const best = oracle.best(question, visible, topK)
   const everything = new Uint8Array(corpus.documents.length).fill(1)
   const all = oracle.best(question, everything, topK)
-  const way = (name: string, passages: readonly number[]): Way => ({
+  const way = (name: string, passages: readonly number[], complete?: boolean): Way => ({
     name,
     kind: 'release',
-    ask: async () => ({ passages, checks: 4 }),
+    ask: async () => ({ passages, checks: 4, ...(complete !== undefined && { complete }) }),
   })
   const hidden = Array.from({ length: corpus.count }, (_, at) => at).filter(
     (at) => visible[corpus.documentOf[at] ?? 0] !== 1,
@@ -76,6 +77,8 @@ test('a way that releases what its person may not read is caught with each passa
     way('right', best.passages),
     way('leaking', [...best.passages.slice(0, 8), ...hidden.slice(0, 2)]),
     way('short', best.passages.slice(0, 5)),
+    way('short, says so', best.passages.slice(0, 5), false),
+    way('short, says that it is not', best.passages.slice(0, 5), true),
   ]
   const rows = await measure({
     corpus,
@@ -86,11 +89,22 @@ test('a way that releases what its person may not read is caught with each passa
     rounds: 2,
     processorTime: () => 0,
   })
-  expect(rows.map(({ asked }) => asked)).toEqual([1, 1, 1])
+  expect(rows.map(({ asked }) => asked)).toEqual([1, 1, 1, 1, 1])
   expect(rows.map(({ leaks, recall, short }) => ({ leaks, recall, short }))).toEqual([
     { leaks: 0, recall: 1, short: 0 },
     { leaks: 2, recall: 0.8, short: 1 },
     { leaks: 0, recall: 0.5, short: 1 },
+    { leaks: 0, recall: 0.5, short: 1 },
+    { leaks: 0, recall: 0.5, short: 1 },
+  ])
+  expect(besideOf({ measured: rows, extras: undefined }).map((row) => row.slice(0, 4))).toEqual([
+    ['way', 'leaks, of passages released', 'recall@10: mean, worst cell', 'fewer, of answers'],
+    ['---', '---', '---', '---'],
+    ['right', '0 of 10', '1.000, 1.000', '0 of 1'],
+    ['leaking', '**2** of 10', '0.800, 0.800', '1 of 1'],
+    ['short', '0 of 5', '0.500, 0.500', '1 of 1'],
+    ['short, says so', '0 of 5', '0.500, 0.500', '1 of 1; 1 said so'],
+    ['short, says that it is not', '0 of 5', '0.500, 0.500', '1 of 1; 0 said so'],
   ])
 })
 

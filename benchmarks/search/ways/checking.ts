@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module'
+import { join } from 'node:path'
 import type { Fga } from '../../../src/authz/fga.ts'
 import { contextAt } from '../../../src/authz/fga.ts'
 import type { FgaObject } from '../../../src/kernel/ids.ts'
@@ -34,10 +35,17 @@ interface Auth0 {
  */
 export function auth0Way(
   connection: Connection,
-  { servers: { openfga }, storeId, ids }: { servers: Servers; storeId: string; ids: readonly string[] },
+  {
+    servers: { openfga },
+    storeId,
+    ids,
+    env: { AUTH0_PATH: installed },
+  }: { servers: Servers; storeId: string; ids: readonly string[]; env: NodeJS.ProcessEnv },
 ): Way<Peer> | undefined {
   if (openfga === undefined) return undefined
-  const load = createRequire(new URL('../auth0/package.json', import.meta.url))
+  const load = createRequire(
+    installed ? join(installed, 'package.json') : new URL('../auth0/package.json', import.meta.url),
+  )
   let auth0: Auth0
   try {
     // Its ESM build does not load in Node.
@@ -60,6 +68,7 @@ export function auth0Way(
   return {
     name: 'FGAFilter, fetch 50',
     kind: 'release',
+    is: '@auth0/ai’s FGAFilter over the 50 nearest, as exact as raw99; HIGHER_CONSISTENCY, its default',
     async ask(asked) {
       const rows = await nearest(connection, asked, 50)
       const items = rows.map(({ chunk_id, doc_no }) => ({
@@ -94,6 +103,7 @@ export const refillWay = (
 ): Way<Peer> => ({
   name: 'over-fetch ×3, refill',
   kind: 'release',
+  is: '30, 90, 270 … nearest, at most 20,000, checked fifty a call until ten are left; from 1 % up',
   async ask(asked) {
     const told = new Map<string, boolean>()
     let checks = 0
@@ -127,6 +137,7 @@ export const listWay = (
   return {
     name: 'ListObjects, id = any',
     kind: 'release',
+    is: 'OpenFGA’s streamed list, and Postgres’ choice of a plan over it, ef_search 40',
     async ask({ person, sent }) {
       const numbers: number[] = []
       const listed = fga.listObjects({ user: person, relation, type: 'document' }, { now: Date.now() })

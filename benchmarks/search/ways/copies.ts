@@ -1,15 +1,15 @@
 import type { Corpus } from '../corpus.ts'
 import { long, passageOf, slices } from '../load.ts'
 import type { Place } from '../servers.ts'
-import { connect } from './connection.ts'
+import { type Connection, connect } from './connection.ts'
 import type { Labels } from './labels.ts'
 import { type Peer, topK, type Way } from './way.ts'
 
 const reader = 'remit_search_reader'
 
 /**
- * Two ways that copy permissions into the database and ask OpenFGA nothing: row-level security over a table
- * of who may read what, and labels in the row. On a table of their own, with an HNSW index of its own.
+ * Ways that copy permissions into the database and ask OpenFGA nothing: row-level security over a table of
+ * who may read what, and labels in the row. On a table of their own, with an HNSW index of its own.
  */
 export async function copyWays(
   place: Place,
@@ -56,34 +56,55 @@ export async function copyWays(
     'analyze peer_readers',
     'analyze peer_barred',
   ])
-  const settings = { 'hnsw.iterative_scan': 'relaxed_order', 'hnsw.ef_search': 40 }
-  const secured = await connect(place, { ...settings, role: reader })
-  const labelled = await connect(place, settings)
+  const iterative = { 'hnsw.iterative_scan': 'relaxed_order', 'hnsw.ef_search': 40 }
+  await using stack = new AsyncDisposableStack()
+  const secured = stack.use(await connect(place, { ...iterative, role: reader }))
+  const once = stack.use(await connect(place, { 'hnsw.ef_search': 40, role: reader }))
+  const labelled = stack.use(await connect(place, iterative))
   const passages = (rows: readonly { chunk_id: string }[]) => ({
     passages: rows.map(({ chunk_id }) => passageOf(chunk_id)),
     checks: 0,
   })
+  const secure = (connection: Connection): Pick<Way, 'kind' | 'ask' | 'change'> => ({
+    kind: 'release',
+    async ask({ person, sent }) {
+      await connection.query('who', `select set_config('bench.labels', $1, false)`, [
+        arrayOf(labels.ofPerson(person)),
+      ])
+      return passages(
+        await connection.query<{ chunk_id: string }>(
+          'secured',
+          'select chunk_id from peer_chunks order by embedding <#> $1 limit $2',
+          [sent, topK],
+        ),
+      )
+    },
+    async change({ person, document, isGiven }) {
+      await database.query(
+        isGiven
+          ? 'insert into peer_readers values ($1, $2) on conflict do nothing'
+          : 'delete from peer_readers where doc_no = $1 and label = $2',
+        [document + 1, labels.labelOf(person)],
+      )
+    },
+  })
+  const owned = stack.move()
   return {
     ways: [
       {
+        ...secure(secured),
         name: 'row-level security, iterative',
-        kind: 'release',
-        async ask({ person, sent }) {
-          await secured.query('who', `select set_config('bench.labels', $1, false)`, [
-            arrayOf(labels.ofPerson(person)),
-          ])
-          return passages(
-            await secured.query<{ chunk_id: string }>(
-              'secured',
-              'select chunk_id from peer_chunks order by embedding <#> $1 limit $2',
-              [sent, topK],
-            ),
-          )
-        },
+        is: 'a policy over a table of who may read what, ef_search 40, hnsw.iterative_scan relaxed_order, which pgvector names for filters; hnsw.max_scan_tuples as it comes (20,000)',
+      },
+      {
+        ...secure(once),
+        name: 'row-level security, one scan',
+        is: 'the same as pgvector comes: ef_search 40, no iterative scan',
       },
       {
         name: 'labels &&, planner',
         kind: 'release',
+        is: 'labels in the row with a GIN index beside HNSW, iterative scan, by the planner’s choice',
         ask: async ({ person, sent }) =>
           passages(
             await labelled.query<{ chunk_id: string }>(
@@ -93,11 +114,14 @@ export async function copyWays(
               [sent, arrayOf(labels.ofPerson(person)), topK],
             ),
           ),
+        async change({ person, document, isGiven }) {
+          await database.query(
+            `update peer_chunks set open = ${isGiven ? 'array_append' : 'array_remove'}(open, $2::int) where doc_no = $1`,
+            [document + 1, labels.labelOf(person)],
+          )
+        },
       },
     ],
-    close: async () => {
-      await secured[Symbol.asyncDispose]()
-      await labelled[Symbol.asyncDispose]()
-    },
+    close: () => owned.disposeAsync(),
   }
 }

@@ -10,6 +10,8 @@ export interface Labels {
   readonly open: readonly (readonly number[])[]
   readonly closed: readonly (readonly number[])[]
   ofPerson(person: string): readonly number[]
+  /** The one that stands for the person alone. */
+  labelOf(person: string): number
 }
 
 /** As they are at this moment: what ends later is not in them, which is how such copies grow stale. */
@@ -48,6 +50,7 @@ export function labelsOf(corpus: Corpus, tuples: readonly Tuple[], at: number): 
         relation === 'blocked' ? [numberOf(user)] : [],
       ),
     ),
+    labelOf: numberOf,
     ofPerson(person) {
       const subjects = new Set(['user:*', person])
       for (const subject of subjects)

@@ -9,6 +9,18 @@ export interface Way<Name extends string = string> {
   ask(asked: Asked): Promise<Answered>
   /** Not timed: what this way has at hand when the question comes. */
   readonly prepare?: (asked: Asked) => Promise<unknown>
+  /** One line for the report: what it is, and what was set. */
+  readonly is?: string
+  /** Where its permissions are kept. Left out: in OpenFGA. */
+  readonly change?: (change: Change) => Promise<void>
+}
+
+/** A document given to a person, or taken away from them. */
+export interface Change {
+  readonly person: `user:${string}`
+  /** Its place in the corpus. */
+  readonly document: number
+  readonly isGiven: boolean
 }
 
 export interface Asked {
@@ -27,6 +39,8 @@ export interface Answered {
   readonly checks: number
   /** Checks that were sent for it, where one document takes several smaller ones. */
   readonly parts?: number
+  /** What the answer says of itself; left out where it says nothing of that. */
+  readonly complete?: boolean
   /** Milliseconds that its parts took. */
   readonly steps?: Readonly<Record<string, number>>
 }
@@ -39,6 +53,14 @@ export const peers = [
   'over-fetch ×3, refill',
   'ListObjects, id = any',
   'row-level security, iterative',
+  'row-level security, one scan',
   'labels &&, planner',
+  'OpenSearch, unfiltered',
+  'OpenSearch, terms',
+  'OpenSearch, terms, k 100',
+  'wardowl',
+  'wardowl, tuned',
+  'SpiceDB, LookupResources',
+  'SpiceDB, fully consistent',
 ] as const
 export type Peer = (typeof peers)[number]
