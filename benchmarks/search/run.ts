@@ -56,7 +56,7 @@ const benched = await bench({
   servers,
   filters: quick ? [1, 10] : [1, 10, 100],
   settleMs: quick ? 0 : 65_000,
-  modelFolder: process.env.EMBEDDINGS_MODEL_PATH,
+  modelFolder: process.env.EMBEDDINGS_MODEL_PATH || undefined,
   env: process.env,
   say,
 })
