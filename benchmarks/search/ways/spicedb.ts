@@ -111,6 +111,18 @@ export const openSpicedb: OpenPeer = async ({ place, corpus, world, env }) => {
       'TOUCH',
     )
 
+  // As it comes it answers from a revision of some seconds ago: none counts before all is there.
+  const last = world.tuples.at(-1)
+  for (const until = performance.now() + startMs; last !== undefined; await sleep(200)) {
+    const { objectType, objectId } = objectOf(last.object)
+    const found = await call('relationships/read', {
+      consistency: { minimizeLatency: true },
+      relationshipFilter: { resourceType: objectType, optionalResourceId: objectId },
+    }).catch(() => '')
+    if (found !== '') break
+    if (performance.now() > until) throw new Error('SpiceDB does not show what was written.')
+  }
+
   const connection = stack.use(await connect(place, { 'hnsw.ef_search': 40 }))
   const way = (name: Peer, consistency: object, is: string): Way<Peer> => ({
     name,
