@@ -52,7 +52,6 @@ const inFullAlone: ReadonlySet<string> = new Set([
   'publish × publish',
   'publish × restrict',
   'publish × move',
-  'put × re-tag',
 ])
 const run = cases.filter(([name]) => switches !== undefined || !inFullAlone.has(name))
 
