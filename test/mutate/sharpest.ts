@@ -21,9 +21,7 @@ export const sharpest: Readonly<Record<string, Judges>> = {
   'src/authz/gate/limiter.ts': { tests: ['test/authz/gate/limiter.test.ts'] },
   'src/authz/gate/named.ts': { tests: ['test/authz/gate/named.test.ts', 'test/authz/gate.test.ts'] },
   'src/authz/gate/precheck.ts': { tests: gate },
-  'src/authz/gate/verdict-cache.ts': {
-    tests: ['test/authz/gate/verdict-cache-removals.test.ts', 'test/authz/gate/verdict-cache.test.ts'],
-  },
+  'src/authz/gate/verdict-cache.ts': { tests: ['test/authz/gate/held-yeses.test.ts'] },
   'src/delegation/tokens/verify.ts': { tests: ['test/delegation/verify.test.ts'] },
   'src/delegation/vault/path.ts': { tests: ['test/delegation/vault/path.test.ts'] },
   'src/delegation/vault/patterns.ts': { tests: ['test/delegation/vault/patterns.test.ts'] },
