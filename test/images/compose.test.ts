@@ -9,7 +9,7 @@ import { describeCluster } from './cluster.ts'
 import { answers as answersAt, type Diary, keepDiary, mayRead, type Place } from './diary.ts'
 import { answerOf, lend } from './people.ts'
 import { openProxied } from './proxied.ts'
-import { openStand, root, runsContainers, type Stand } from './stand.ts'
+import { bridgeAddresses, openStand, root, runsContainers, type Stand } from './stand.ts'
 import { newerVersion, twoProcesses } from './two.ts'
 import { describeUpgrade } from './upgrade.ts'
 
@@ -163,6 +163,7 @@ if (process.env['IMAGES'] !== undefined) {
         await two.newer(newer, image)
         expect(await two.versions()).toEqual([version])
 
+        const bridges = bridgeAddresses()
         await using asked = diary.ask()
         await sleep(3_000)
         await two.replace('remit-2', newer)
@@ -171,6 +172,7 @@ if (process.env['IMAGES'] !== undefined) {
         await sleep(3_000)
         const { answered, failed } = await asked.end()
         expect(failed).toEqual([])
+        expect(bridgeAddresses()).toEqual(bridges)
         expect(answered).toBeGreaterThan(100)
         expect(await two.versions()).toEqual([newerVersion])
       })

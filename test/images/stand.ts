@@ -1,6 +1,16 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -14,6 +24,15 @@ const isThere = (program: string) => spawnSync(program, ['--version']).status ==
 
 /** Whether this machine has what runs containers. */
 export const runsContainers = (): boolean => isThere('podman') && isThere(compose)
+
+/** The addresses of podman's bridges, by name. Containers remember them: scripts/images/podman. */
+export const bridgeAddresses = (): Readonly<Record<string, string>> => {
+  const devices = '/sys/class/net'
+  const bridges = readdirSync(devices).filter((one) => existsSync(join(devices, one, 'bridge')))
+  return Object.fromEntries(
+    bridges.map((one) => [one, readFileSync(join(devices, one, 'address'), 'utf8').trim()]),
+  )
+}
 
 /** A deployment of docker-compose.yml in containers, in a folder that holds what a clone gives it. */
 export interface Stand extends AsyncDisposable {
