@@ -16,7 +16,9 @@ const gate = [
 /** The quick tests that know most of a file, where its importers are none, too few or too slow. */
 export const sharpest: Readonly<Record<string, Judges>> = {
   'src/authz/gate.ts': { tests: gate },
-  'src/authz/gate/decompose-check.ts': { tests: ['test/authz/gate/parts.test.ts'] },
+  'src/authz/gate/decompose-check.ts': {
+    tests: ['test/authz/gate/decompose-check.test.ts', 'test/authz/gate/parts.test.ts'],
+  },
   'src/authz/gate/granted.ts': { tests: gate },
   'src/authz/gate/limiter.ts': { tests: ['test/authz/gate/limiter.test.ts'] },
   'src/authz/gate/named.ts': { tests: ['test/authz/gate/named.test.ts', 'test/authz/gate.test.ts'] },
