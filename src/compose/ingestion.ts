@@ -24,7 +24,7 @@ export interface IngestionDeps
   readonly fga: Fga
   readonly allowList: () => AllowList
   /** To be told what was taken in. */
-  readonly retrieval: Pick<Retrieval, 'corpus' | 'chunkIndex' | 'isBeingAsked'>
+  readonly retrieval: Pick<Retrieval, 'corpus' | 'chunkIndex' | 'isBeingAsked' | 'turns'>
   readonly epoch: Epoch
   /** Told of every call of the model for passages, before it. */
   readonly onEmbed: (passages: number) => void
@@ -52,7 +52,7 @@ const importLinesMax = 1_000_000
 /** Opens the queue and workers that take documents in. */
 export async function openIngestion(dependencies: IngestionDeps): Promise<Ingestion> {
   const { config, database, boss, clock, log, now } = dependencies
-  const { corpus, chunkIndex, isBeingAsked } = dependencies.retrieval
+  const { corpus, chunkIndex, isBeingAsked, turns } = dependencies.retrieval
   const { embeddings } = dependencies.infrastructure
   const embedder = embeddings.available ? embeddings.embedder : undefined
   await using stack = new AsyncDisposableStack()
@@ -78,6 +78,7 @@ export async function openIngestion(dependencies: IngestionDeps): Promise<Ingest
       corpusChanged: corpus.changed,
       index: chunkIndex,
       isBeingAsked,
+      isOverloaded: () => turns().waiting > 0,
       queue: createPgBossQueue({
         database,
         boss,

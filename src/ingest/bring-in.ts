@@ -99,10 +99,12 @@ async function goOn(context: IngestContext, some: readonly Read[], run: Run): Pr
     false,
   )
   read.sort((a, b) => a.passages - b.passages)
-  for (const part of parted(read, ({ passages }) => passages, textsMax))
+  for (const part of parted(read, ({ passages }) => passages, textsMax)) {
+    await context.whenCalm(run.signal)
     await stageRead(context, part, run)
       .then((staged) => publishStaged(context, staged, run))
       .catch(keep)
+  }
   // Last: these may wait for somebody's lock.
   for (const { revision, error } of refusedReads) await run.onRefused(revision, error).catch(keep)
   for (const revision of goneRevisions) await run.onSuperseded(revision).catch(keep)

@@ -95,6 +95,11 @@ export interface IngestContext {
    * of a request, which is no background work itself.
    */
   readonly fewAtATime: <T>(work: () => Promise<T>, patience?: Background) => Promise<T>
+  /**
+   * Resolves once nobody waits for their turn to be answered, or after ten seconds: imports come after
+   * questions, and come to their end all the same. For whoever holds no lock.
+   */
+  readonly whenCalm: (signal: AbortSignal) => Promise<void>
   /** Milliseconds between two signs of life of an import that comes in. */
   readonly beatMs: number
   /** Called after each step; a throw there is a crash. Tests only. */

@@ -143,6 +143,7 @@ export interface IngestDeps
     | 'sharedLock'
     | 'readBudget'
     | 'fewAtATime'
+    | 'whenCalm'
     | 'beatMs'
     | 'assertSound'
   > {
@@ -151,6 +152,8 @@ export interface IngestDeps
   readonly corpusChanged?: IngestContext['corpusChanged']
   /** Whether anybody waits for answers: then fewer rows are written at a time. Defaults to never. */
   readonly isBeingAsked?: () => boolean
+  /** Whether somebody waits for their turn to be answered: then each batch waits. Defaults to never. */
+  readonly isOverloaded?: () => boolean
   /** Whether OpenFGA keeps its tuples apart from this process and its database. */
   readonly isApart: boolean
   /** Whether the database or OpenFGA is an older copy of itself: neither is held to the other by itself. */
@@ -174,6 +177,7 @@ export function createIngest({
   step = async () => undefined,
   corpusChanged = async () => undefined,
   isBeingAsked = () => false,
+  isOverloaded = () => false,
   driftEveryMs = 3_600_000,
   mendEveryMs = 60_000,
   isApart,
@@ -195,6 +199,7 @@ export function createIngest({
     sharedLock: createSharedLock(),
     readBudget: createReadBudget(readSizeMax, largeFrom),
     fewAtATime: createFewAtATime(isBeingAsked),
+    whenCalm: (signal) => whenCalm(isOverloaded, signal),
     beatMs: mendEveryMs / 2,
     assertSound: () => epoch.assertSoundNow(),
   }
@@ -321,6 +326,14 @@ export function createIngest({
     close,
     [Symbol.asyncDispose]: close,
   }
+}
+
+// As long as a batch takes, or twice as long: under load the processors are those of who asks.
+const [calmMsMax, lookEveryMs] = [10_000, 100]
+
+async function whenCalm(isOverloaded: () => boolean, signal: AbortSignal): Promise<void> {
+  const until = performance.now() + calmMsMax
+  while (isOverloaded() && performance.now() < until && !signal.aborted) await sleep(lookEveryMs)
 }
 
 /** Most milliseconds that are rested. */

@@ -271,6 +271,24 @@ for (const backend of backends.filter(
       expect(await seenOf(ids)).toEqual(ids)
     }, 60_000)
 
+    test('wait while others wait for their answers, ten seconds at most, and go in', async () => {
+      world.isOverloaded = true
+      try {
+        const [first, second] = [named('waits', 2), named('goes-on', 1)]
+        const waiting = await Promise.all(first.map((id) => world.put({ id, access: anne })))
+        await pause(2_000)
+        expect(await seenOf(first)).toEqual([])
+        world.isOverloaded = false
+        for (const job of waiting) expect(await world.done(job)).toMatchObject({ done: 1 })
+        world.isOverloaded = true
+        const [id = ''] = second
+        expect(await world.done(await world.put({ id, access: anne }))).toMatchObject({ done: 1 })
+        expect(await seenOf(second)).toEqual(second)
+      } finally {
+        world.isOverloaded = false
+      }
+    }, 60_000)
+
     test.each([
       ['two at a time', false, 2, 0],
       ['one at a time while anybody asks, with as long a rest after each as it took', true, 1, 400],

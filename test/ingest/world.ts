@@ -45,6 +45,7 @@ export interface IngestWorld extends AsyncDisposable {
   onEmbed: (texts: readonly string[]) => void
   /** Whether somebody waits for answers. */
   isBeingAsked: boolean
+  isOverloaded: boolean
   /** Whether ingestion finds the database away at this statement; `transaction` where one begins. */
   isAway: (statement: string) => boolean
   /** Called before each Write to OpenFGA. */
@@ -197,6 +198,7 @@ export async function openIngestWorld(
         return world.onPrepared(prepared) ?? prepared
       },
       isBeingAsked: () => world.isBeingAsked,
+      isOverloaded: () => world.isOverloaded,
       clock: { now: Date.now },
       newId: () => `j_${randomBytes(8).toString('hex')}`,
       limits: { lineBytesMax, linesMax: 3_000 },
@@ -216,6 +218,7 @@ export async function openIngestWorld(
     onPrepared: (_prepared: Prepared): Prepared | undefined => undefined,
     onEmbed: (_texts: readonly string[]): void => undefined,
     isBeingAsked: false,
+    isOverloaded: false,
     isAway: (_statement: string): boolean => false,
     onWrite: (): void => undefined,
     onTuples: (_object: string | undefined): unknown => undefined,

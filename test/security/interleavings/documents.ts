@@ -123,6 +123,7 @@ export function contextOf({ clock, allowList }: Two, process: Process): IngestCo
     sharedLock: createSharedLock(),
     readBudget: createReadBudget(readSizeMax, largeFrom),
     fewAtATime: (work) => work(),
+    whenCalm: async () => undefined,
     beatMs: 60_000,
     step: async () => undefined,
     corpusChanged: async () => undefined,
