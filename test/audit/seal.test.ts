@@ -318,7 +318,7 @@ describe.each([
       ['is erased in them, with the record whole', false],
       ['stays in those of before, with the record whole', true],
     ])('somebody whom the kept words of a question name %s', async (_, isOlder) => {
-      const words = ['what did user:anne do?', 'user:anne', 'user:anne and user:carol\nuser:dan']
+      const words = ['what did user:anne do?', 'user:anne', 'user:anne and user:carol\nuser:dan\tuser:dan']
       for (const query of words)
         await record(database, who('user:bob'), { ...asked, query, ...(!isOlder && { erasable: true }) })
       await seal()
@@ -326,6 +326,7 @@ describe.each([
       const kept = async () => JSON.stringify(await database.query('select detail from decision_records'))
       for (const [erased, others] of [
         ['anne', ['bob', 'carol']],
+        ['dan', ['bob', 'carol']],
         ['bob', ['carol']],
         ['carol', []],
       ] as const) {

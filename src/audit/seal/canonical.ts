@@ -113,14 +113,17 @@ export function masked(
   const detail = members(row).reduce((text, { name, value, owner, isPerson, isErasable }) => {
     if ((isAlias(value) && !isErasable) || !owner.startsWith('user:')) return text
     const written = `"${name}": ${JSON.stringify(value)}`
+    const rewritten = (as: string): string => text.replaceAll(written, `"${name}": ${JSON.stringify(as)}`)
     const alias = personOf(owner)
-    if (alias === undefined) {
-      if (!isPerson && !isErasable) fixed.push(written)
-      return text
-    }
-    const own = isErasable ? allMasked(value, named) : value
-    const replaced = isPerson ? alias.alias : aliasOf(alias.key, `${name} ${own}`)
-    return text.replaceAll(written, `"${name}": ${JSON.stringify(replaced)}`)
+    if (alias !== undefined)
+      return rewritten(
+        isPerson
+          ? alias.alias
+          : aliasOf(alias.key, `${name} ${isErasable ? wordsMasked(value, named) : value}`),
+      )
+    if (isErasable) return rewritten(wordsMasked(value, personOf))
+    if (!isPerson) fixed.push(written)
+    return text
   }, row.detail)
   const found = new RegExp([...fixed.map(escaped), person.source].join('|'), 'g')
   return {
@@ -131,9 +134,9 @@ export function masked(
 
 const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')
 
-/** As they stand in a row's detail: there a line's end is the letter n, and part of what follows it. */
-const allMasked = (words: string, personOf: PersonOf): string =>
-  JSON.parse(JSON.stringify(words).replaceAll(person, (one) => personOf(one)?.alias ?? one)) as string
+/** Not as they stand in a row's detail: there a line's end is the letter n, and part of what follows it. */
+const wordsMasked = (words: string, personOf: PersonOf): string =>
+  words.replaceAll(person, (one) => personOf(one)?.alias ?? one)
 
 /**
  * The aliases that a row rests on: of everybody who is erased in it. That of something of theirs, such as a
