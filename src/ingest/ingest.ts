@@ -227,12 +227,14 @@ export function createIngest({
     )
     // Of a large store it goes on beside what is served.
     await Promise.race([adopting.poll(), sleep(adoptWaitMs, undefined, { ref: false })])
-    // What it cannot mend now was acknowledged to nobody: it is no reason to serve none of the rest.
-    await every(
+    const mending = every(
       mendEveryMs,
       'mend',
       whileSound(() => mendUnsettled(context)),
-    ).poll()
+    )
+    // What it cannot mend now was acknowledged to nobody: it is no reason to serve none of the rest. What a
+    // killed process holds ends with its lease, and answers wait for no lease.
+    await Promise.race([mending.poll(), sleep(adoptWaitMs, undefined, { ref: false })])
     if (takesIn)
       await queue.startBatches(
         (tasks, run) => processRevisions(context, tasks as readonly RevisionTask[], run),

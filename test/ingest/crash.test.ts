@@ -109,6 +109,23 @@ for (const backend of extremes)
       }
     })
 
+    test('a start waits for nothing that a killed process still holds, and mends it once its lease is over', async () => {
+      await world.putDone({ id: 'held', access: { viewers: ['user:anne'] } })
+      const object = 'document:held'
+      await world.fga.write({ writes: [{ user: 'user:mallory', relation: 'viewer', object }] })
+      await world.database.query('insert into unreconciled (object, purge) values ($1, false)', [object])
+      await world.database.query(
+        `insert into leases (object, holder, until) values ($1, 'killed', now() + interval '20 s')`,
+        [object],
+      )
+      const beganAt = performance.now()
+      await world.restart()
+      expect(performance.now() - beganAt).toBeLessThan(15_000)
+      await expect
+        .poll(() => world.tuples(object), { timeout: 60_000 })
+        .toEqual(['collection:closed filed_in', 'user:anne viewer'])
+    }, 120_000)
+
     test('a withdrawal that is killed is hidden already, and a restart removes its tuples', async () => {
       await world.putDone({ id: 'gone', access: { viewers: ['user:anne'] } })
       world.onStep = async (step) => {
