@@ -73,7 +73,7 @@ export async function turn(options: TurnOptions & { readonly seconds: number }):
   const until = performance.now() + options.seconds * 1_000
   try {
     do {
-      await comeAndGo({ patienceMs: 15_000, ...options }, createLent(), delays)
+      await comeAndGo({ patienceMs: 60_000, ...options }, createLent(), delays)
     } while (delays.removal.length < turns && performance.now() < until)
   } catch (error) {
     if (!(error instanceof TooLate)) throw error

@@ -78,7 +78,11 @@ export async function openIngestion(dependencies: IngestionDeps): Promise<Ingest
       corpusChanged: corpus.changed,
       index: chunkIndex,
       isBeingAsked,
-      isOverloaded: () => turns().waiting > 0,
+      isOverloaded: () => {
+        const { waiting, running, atOnce } = turns()
+        // Whoever waits for their own share alone keeps nobody's import waiting.
+        return waiting > 0 && running >= atOnce
+      },
       queue: createPgBossQueue({
         database,
         boss,

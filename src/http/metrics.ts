@@ -235,7 +235,7 @@ export function observeTurns(registry: Registry, status: () => TurnsStatus): voi
   for (const [name, help, value] of told) observeGauge(registry, name, help, () => value(status()))
   new Counter({
     name: 'remit_turns_refused_total',
-    help: 'Those that were refused as overloaded, since they would have come too late.',
+    help: 'Those that were refused in their line: too late, or whoever asked had gone.',
     registers: [registry],
     collect() {
       this.reset()

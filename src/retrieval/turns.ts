@@ -80,7 +80,7 @@ const [lateShare, endShare, nextShare, hurriedShare] = [0.4, 0.8, 0.5, 0.1]
  * most done, and the others wait for as long as they still can be answered in time. Where somebody has waited
  * for all of that time, whoever waits is refused soon: else each answer would begin just before it is worth
  * nothing (Maurer, "Fail at Scale", ACM Queue 13(8), 2015). How many get most done is tried out while others
- * wait: half as many, then twice as many, each for a round of answers. Next is whoever has fewest running.
+ * wait: twice as many, then half as many, each for a round of answers. Next is whoever has fewest running.
  *
  * NOT bounded here: what a request costs before its turn, its token above all. NOT known here: what other
  * processes on the same cores do.
@@ -93,7 +93,8 @@ export function createTurns({ log }: { readonly log: Log }): Turns {
   let round = newRound(atOnceAtFirst)
   // What the number that is tried is compared with; undefined while none is tried.
   let held: Round | undefined
-  let [isTryingMore, roundsLeft, triedInVain] = [false, 1, 0]
+  // More first: what asks somebody else, such as a model elsewhere, needs no processor for many at once.
+  let [isTryingMore, roundsLeft, triedInVain] = [true, 1, 0]
   let usualMs = 0
   let fewerAt = Number.NEGATIVE_INFINITY
   // Since when somebody has waited all the time.
@@ -166,7 +167,8 @@ export function createTurns({ log }: { readonly log: Log }): Turns {
     // fell are late too: they say nothing of how it is now.
     if (tookMs >= lateShare * wholeMs && running.size >= round.atOnce / 2 && now - fewerAt > tookMs) {
       fewerAt = now
-      if (round.atOnce > atOnceAtFirst) hold(round.atOnce / 2, roundsHeld)
+      if (held !== undefined && isTryingMore) goBack(held.atOnce)
+      else if (round.atOnce > atOnceAtFirst) hold(round.atOnce / 2, roundsHeld)
     }
     if (waitingCount === 0 || place.round !== round) return
     round.ended += 1
