@@ -105,6 +105,30 @@ class Bound(StaticToken):
         return replace(token, proof_key=self.key)
 
 
+class Mixed(StaticToken):
+    """Of somebody else, once its first was not taken."""
+
+    asked = 0
+
+    def get(self, request: TokenRequest) -> Any:
+        token = yield from super().get(request)
+        self.asked += 1
+        return token if self.asked == 1 else replace(token, subject="bob", value=f"{token.value}2")
+
+
+def test_another_persons_token_is_not_used_where_the_first_was_not_taken() -> None:
+    seen: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(401)
+
+    remit = Remit("https://remit.test", token=Mixed("anne", jwt), transport=httpx.MockTransport(handle))
+    with pytest.raises(WrongPerson):
+        remit.session("anne").collections()
+    assert len(seen) == 1
+
+
 def test_each_request_proves_the_key_anew_and_takes_up_the_nonce_that_is_asked_for() -> None:
     challenge = {"dpop-nonce": "n1", "www-authenticate": 'DPoP error="use_dpop_nonce"'}
     answers = [httpx.Response(401, headers=challenge), httpx.Response(200, json=good)]

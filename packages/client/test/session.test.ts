@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import {
+  AccessToken,
   createProofKey,
   createRemit,
   createTokenCache,
@@ -259,6 +260,49 @@ describe('two people', () => {
     const before = tokens().length
     expect((await ask(shared.for({ ...anne }))).results).toHaveLength(1)
     expect(tokens()).toHaveLength(before)
+  })
+
+  test.each([
+    ['at once', []],
+    ['after one that the API did not take', ['anne']],
+  ])('mixed up by a source of the app’s own is not used: %s', async (_, first) => {
+    const subjects = [...first, 'bob']
+    const given: string[] = []
+    const source = {
+      agent: 'own',
+      async get() {
+        const subject = subjects[Math.min(given.length, subjects.length - 1)] ?? ''
+        given.push(subject)
+        const facts = { subject, audience: url, scopes: [], details: [], expiresAt: double.now() + 60_000 }
+        return new AccessToken(`token of ${subject}`, facts)
+      },
+      drop: async () => undefined,
+    }
+    answering(() => problem(401, 'invalid_token'))
+    await expect(ask(remit({ token: source }).for(anne))).rejects.toMatchObject({ name: 'WrongPerson' })
+    expect(questions().map(({ headers }) => headers.get('authorization'))).not.toContain(
+      'Bearer token of bob',
+    )
+    expect(given).toEqual(subjects)
+  })
+
+  test('what somebody handed over once gives whoever replays it nothing, once the issuer refuses it', async () => {
+    const shared = remit({
+      token: sourceOf('agent-a', { cache: createTokenCache({ now: () => double.now() }) }),
+    })
+    let handed = 'handed:anne:agent-a:first'
+    const hers = shared.for({ subject: 'anne', subjectToken: async () => handed })
+    expect((await ask(hers)).results).toHaveLength(1)
+    // The first one ended. Her conversation goes on with another, for a token that is renewed.
+    handed = 'handed:anne:agent-a:second'
+    double.before = ({ body }) =>
+      body.includes('first') ? Response.json({ error: 'invalid_request' }, { status: 400 }) : undefined
+    const now = double.now()
+    double.now = () => now + 290_000
+    expect((await ask(hers)).results).toHaveLength(1)
+    const replayed = shared.for({ subject: 'anne', subjectToken: async () => 'handed:anne:agent-a:first' })
+    await expect(ask(replayed)).rejects.toBeInstanceOf(RemitError)
+    expect(questions()).toHaveLength(2)
   })
 
   test.each<[string, { readonly claims?: object } & Readonly<Record<string, unknown>>, string]>([

@@ -133,17 +133,21 @@ class Remit:
             yield Pause(seconds)
         return _read(model, answer)
 
-    def _send(self, request: TokenRequest, sent: Send) -> Flow[tuple[AccessToken, Answer]]:
-        """Under a token of the source; under another one, once, where the API did not take the first."""
+    def _token(self, request: TokenRequest) -> Flow[AccessToken]:
         token = yield from self._source.get(request)
         # Whatever a source mixed up ends here.
         if token.subject != request.person.subject:
             raise WrongPerson(message="The token is for somebody else.", code="wrong_person")
+        return token
+
+    def _send(self, request: TokenRequest, sent: Send) -> Flow[tuple[AccessToken, Answer]]:
+        """Under a token of the source; under another one, once, where the API did not take the first."""
+        token = yield from self._token(request)
         answer = yield from _send_as(token, sent)
         if answer.status != 401:
             return token, answer
         self._source.drop(request, token)
-        second = yield from self._source.get(request)
+        second = yield from self._token(request)
         if second.value == token.value:
             return token, answer
         return second, (yield from _send_as(second, sent))

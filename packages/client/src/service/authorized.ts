@@ -1,4 +1,4 @@
-import { Unavailable } from '../errors/kinds.ts'
+import { Unavailable, WrongPerson } from '../errors/kinds.ts'
 import type { Platform } from '../shared/platform.ts'
 import type { AccessToken, TokenRequest, TokenSource } from '../tokens/token.ts'
 
@@ -96,7 +96,16 @@ export const sendFor = (
   platform: Pick<Platform, 'fetch'>,
 ): Promise<{ readonly response: Response; readonly token: AccessToken }> =>
   sendUnder(
-    { get: () => source.get(tokenRequest), drop: (token) => source.drop(tokenRequest, token) },
+    {
+      async get() {
+        const token = await source.get(tokenRequest)
+        // Whatever a source mixed up ends here.
+        if (token.facts.subject !== tokenRequest.person.subject)
+          throw new WrongPerson('wrong_person', { message: 'The token is for somebody else.' }, {})
+        return token
+      },
+      drop: (token) => source.drop(tokenRequest, token),
+    },
     request,
     platform,
   )

@@ -6,6 +6,8 @@ import type { AccessToken, TokenRequest } from './token.ts'
 
 /** Access tokens in memory, of whatever people, agents and APIs. */
 export interface TokenCache {
+  /** The one that is held under the key and is good for a while yet. */
+  held(key: string): AccessToken | undefined
   /**
    * The one that is held under the key, or the one that `obtain` brings: asked for once, however many wait.
    */
@@ -63,13 +65,17 @@ export function createTokenCache({ now = Date.now }: { readonly now?: () => numb
     return pending
   }
 
+  function held(key: string): AccessToken | undefined {
+    const entry = entries.get(key)
+    return entry !== undefined && entry.until > now() ? entry.token : undefined
+  }
+
   return {
+    held,
     async get(key, signal, obtain) {
       signal?.throwIfAborted()
-      const entry = entries.get(key)
-      if (entry !== undefined && entry.until > now()) return entry.token
       // Whoever gives up waiting leaves it to the others.
-      return abandonable(obtainOnce(key, obtain), signal)
+      return held(key) ?? abandonable(obtainOnce(key, obtain), signal)
     },
     put: store,
     drop(key, token) {

@@ -5,7 +5,7 @@ import { canonicalJson } from '../shared/json.ts'
 import { cacheKey, createTokenCache, type TokenCache } from './cache.ts'
 import { askedFor, createIssuerClient, type IssuerOptions } from './issuer-client.ts'
 import { readTokenAnswer } from './read-answer.ts'
-import type { Person, TokenRequest, TokenSource } from './token.ts'
+import type { AccessToken, Person, TokenRequest, TokenSource } from './token.ts'
 
 /** Settings of `exchange`. */
 export interface ExchangeOptions extends IssuerOptions {
@@ -30,9 +30,10 @@ export function exchange(options: ExchangeOptions): TokenSource {
   const cache = options.cache ?? createTokenCache({ now: client.platform.now })
   const subjectToken = options.subjectToken ?? ((person: Person) => handedOver(person))
 
-  // Under what the token for each request of a person object is held: by what was handed over as well, once
-  // the issuer has said whose that is. By the name alone, whoever is named would get what is held for it.
-  const looked = new WeakMap<Person, Map<string, Promise<string>>>()
+  // Under what the token for each request of a person object is held, and the first one: by what was handed
+  // over as well, once the issuer has said whose that is. By the name alone, whoever is named would get what
+  // is held for it.
+  const looked = new WeakMap<Person, Map<string, Promise<Looked>>>()
 
   async function obtain(request: TokenRequest, subject: string) {
     const { person, audience, scopes, details } = request
@@ -49,38 +50,47 @@ export function exchange(options: ExchangeOptions): TokenSource {
     return readTokenAnswer(answer, { subject: person.subject, audience, scopes, details }, client)
   }
 
-  async function look(request: TokenRequest, wanted: string): Promise<string> {
+  async function look(request: TokenRequest, wanted: string): Promise<Looked> {
     const subject = await subjectToken(request.person)
     const key = canonicalJson([wanted, await digest(subject)])
-    await cache.get(key, undefined, () => obtain(request, subject))
-    return key
+    return { key, token: await cache.get(key, undefined, () => obtain(request, subject)) }
   }
 
   /** Once for each person object and kind of token, however many wait; what failed is looked at anew. */
-  function heldUnder(request: TokenRequest, wanted: string): Promise<string> {
-    const keys = looked.get(request.person) ?? new Map<string, Promise<string>>()
-    looked.set(request.person, keys)
-    const known = keys.get(wanted)
-    if (known !== undefined) return known
-    const key = look(request, wanted)
-    keys.set(wanted, key)
-    key.catch(() => keys.delete(wanted))
-    return key
+  function lookOnce(request: TokenRequest, wanted: string, instead?: Promise<Looked>): Promise<Looked> {
+    const entries = looked.get(request.person) ?? new Map<string, Promise<Looked>>()
+    looked.set(request.person, entries)
+    const known = entries.get(wanted)
+    if (known !== undefined && known !== instead) return known
+    const entry = look(request, wanted)
+    entries.set(wanted, entry)
+    entry.catch(() => entries.get(wanted) === entry && entries.delete(wanted))
+    return entry
   }
 
   return {
     agent: client.agent,
     async get(request) {
-      const { person, signal } = request
+      const { signal } = request
       signal?.throwIfAborted()
-      const key = await abandonable(heldUnder(request, await cacheKey(client, request)), signal)
-      return cache.get(key, signal, async () => obtain(request, await subjectToken(person)))
+      const wanted = await cacheKey(client, request)
+      const entry = lookOnce(request, wanted)
+      const held = cache.held((await abandonable(entry, signal)).key)
+      if (held !== undefined) return held
+      // What is handed over by now may be another token: the issuer has not said yet whose that is, and it is
+      // held by its own digest, not by that of one which the issuer may refuse by now.
+      return (await abandonable(lookOnce(request, wanted, entry), signal)).token
     },
     async drop(request, token) {
-      const key = looked.get(request.person)?.get(await cacheKey(client, request))
-      if (key !== undefined) cache.drop(await key, token)
+      const entry = looked.get(request.person)?.get(await cacheKey(client, request))
+      if (entry !== undefined) cache.drop((await entry).key, token)
     },
   }
+}
+
+interface Looked {
+  readonly key: string
+  readonly token: AccessToken
 }
 
 async function handedOver({ subject, subjectToken }: Person): Promise<string> {

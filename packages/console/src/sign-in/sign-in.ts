@@ -37,6 +37,8 @@ export async function createSignIn(origin: string) {
   const prover = createProver(await createProofKey(), () => Date.now())
   let token: AccessToken | undefined
   let renewal: Promise<SignInState> | undefined
+  // Whose this tab is, until it is loaded anew: it shows what they were answered.
+  let owner: string | undefined
 
   async function redeemed(
     code: string | { readonly refused: Refusal },
@@ -46,6 +48,9 @@ export async function createSignIn(origin: string) {
     const tokens = await redeem(origin, { code, verifier }, prover)
     if (tokens === undefined) return { refused: 'failed' }
     const { subject, scopes, accessToken, expiresIn, signedInAt } = tokens
+    // Somebody else has signed in, in another tab: what is pressed here would be theirs.
+    if (owner !== undefined && owner !== subject) return { refused: 'login_required' }
+    owner = subject
     const expiresAt = Date.now() + expiresIn * 1_000
     token = new AccessToken(
       accessToken,
