@@ -81,9 +81,14 @@ export const askAs = async <T>(...question: Parameters<typeof sendAs>): Promise<
 async function personToken(
   url: string,
   { token, user, userByDefault, scope }: AsPerson,
-  { demoTokens, signIns, envToken }: AskDeps,
+  { demoTokens, signIns, envToken, publicUrl }: AskDeps,
 ): Promise<string> {
-  const ofDemo = (name: string) => demoTokens.person({ user: name, scopes: [scope] })
+  const ofDemo = (name: string) => {
+    // The demo's token is for the demo: another address would get it, and could use it here.
+    if (url !== publicUrl)
+      throw new Error(`${url} is not the demo, whose people alone --user names. ${signInHint}`)
+    return demoTokens.person({ user: name, scopes: [scope] })
+  }
   if (token !== undefined) return token
   if (user !== undefined) return ofDemo(user)
   const ownToken = envToken ?? (await signIns.token(url))

@@ -217,4 +217,10 @@ describe.concurrent('remit login', () => {
     expect(ran).toMatchObject({ code: 1, stdout: '' })
     expect(ran.stderr).toContain('plain http')
   })
+
+  it('a token of the demo goes to the demo alone, whoever it is for', async ({ at, expect }) => {
+    const ran = await at.run(['audit', 'list', '--as', 'dan', '--url', 'http://127.0.0.1:9'])
+    expect(ran).toMatchObject({ code: 1, stdout: '' })
+    expect(ran.stderr).toContain('http://127.0.0.1:9 is not the demo')
+  })
 })
