@@ -153,6 +153,19 @@ describe.each([
     })
   })
 
+  test(
+    'are not added under an id that the device did not name in its answer, whatever it signed',
+    options,
+    async () => {
+      const answer = createAuthenticator(publicUrl).make(await passkeys.offer(anne, 'session'), {
+        credentialId: randomBytes(2_015),
+      })
+      expect(
+        await passkeys.add(anne, 'session', { answer, title: '', verified: false, txn: 't' }),
+      ).toMatchObject({ ok: false, reason: 'malformed' })
+    },
+  )
+
   test('count without a counter, as those that devices share do', options, async () => {
     const device = createAuthenticator(publicUrl)
     const answer = device.make(await passkeys.offer(anne, 'session'), { counter: 0, backupEligible: true })

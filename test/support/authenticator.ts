@@ -13,6 +13,8 @@ export interface Bent {
   readonly type?: string
   readonly crossOrigin?: boolean
   readonly backupEligible?: boolean
+  /** Signs for this id in place of its own. */
+  readonly credentialId?: Buffer
   /** Signs with this key instead. */
   readonly key?: KeyObject
 }
@@ -90,8 +92,9 @@ export function createAuthenticator(publicUrl: string): Authenticator {
     make({ challenge, user }, bent = {}) {
       owner = user.id
       const length = Buffer.alloc(2)
-      length.writeUInt16BE(id.length)
-      const attested = Buffer.concat([Buffer.alloc(16), length, id, coseKey(publicKey)])
+      const { credentialId = id } = bent
+      length.writeUInt16BE(credentialId.length)
+      const attested = Buffer.concat([Buffer.alloc(16), length, credentialId, coseKey(publicKey)])
       const object = new Map<string, unknown>([
         ['fmt', 'none'],
         ['attStmt', new Map()],

@@ -59,6 +59,14 @@ export function createSubscriptions({ sql, seal, clock }: SubscriptionsDeps): Su
   const now = () => new Date(clock.now())
   const hashOf = (endpoint: string) => seal.hash('push endpoint', endpoint)
   const context = (hash: string) => `push subscription ${hash}`
+  /** Undefined: it was sealed by another key. Its browser comes again, and everybody else is told. */
+  function opened(hash: string, sealed: Uint8Array): Subscription | undefined {
+    try {
+      return seal.open(context(hash), sealed) as Subscription
+    } catch {
+      return undefined
+    }
+  }
 
   return {
     async save({ person, session }, subscription) {
@@ -111,10 +119,10 @@ export function createSubscriptions({ sql, seal, clock }: SubscriptionsDeps): Su
             and not exists (select from push_subscriptions as one where one.endpoint_hash = ended.endpoint_hash))`,
         [person, now(), newsAt ?? null],
       )
-      return rows.map(({ endpoint_hash: hash, sealed }) => ({
-        hash,
-        subscription: seal.open(context(hash), sealed) as Subscription,
-      }))
+      return rows.flatMap(({ endpoint_hash: hash, sealed }) => {
+        const subscription = opened(hash, sealed)
+        return subscription === undefined ? [] : [{ hash, subscription }]
+      })
     },
     async remove(hash) {
       await sql.query('delete from push_subscriptions where endpoint_hash = $1', [hash])

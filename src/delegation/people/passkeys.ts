@@ -165,6 +165,8 @@ export function createPasskeys(
       const { credential, credentialDeviceType, credentialBackedUp } = verified.value.registrationInfo ?? {}
       if (!verified.value.verified || credential === undefined) return refuse('not_verified')
       const { id, publicKey, counter } = credential
+      // The library takes it from the signed data and compares it with nothing: it may be of any length.
+      if (id !== parsedAttestation.data.id) return refuse('malformed')
       return database.transaction((sql) =>
         insert(sql, {
           person: person.key,

@@ -33,6 +33,17 @@ describeDatabases('a notice', (kind) => {
     expect(await world.tasks(approval)).toEqual([{ state: 'completed', waits: 0 }])
   })
 
+  test('reaches everybody else, where what one browser left is sealed by a key that is gone', async () => {
+    const [lost, person] = [somebody(), somebody()]
+    await world.browser(lost)
+    await world.database.query(`update push_subscriptions set sealed = '\\x00' where person = $1`, [lost])
+    await world.ask(lost)
+    const browser = await world.browser(person)
+    await world.ask(person)
+    await world.process().run()
+    expect(browser.messages).toHaveLength(1)
+  })
+
   test('that two processes take in one moment is sent by the first alone', async () => {
     const person = somebody()
     const browser = await world.browser(person)
