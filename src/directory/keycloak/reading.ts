@@ -50,8 +50,9 @@ const timeoutMs = 60_000
 
 /**
  * All users and groups of a realm. Its lists are numbered from their beginning: where somebody is deleted
- * meanwhile, somebody else is passed over. So it is read until two readings in a row say the same. Each takes
- * in no more than the bounds.
+ * meanwhile, somebody else is passed over. So it is read until a reading has all that the one before has:
+ * that one has who was deleted, and the next one whoever it passed over. What came since counts, so that
+ * nobody who may register keeps it from being read. Each takes in no more than the bounds.
  */
 export async function readKeycloak(settings: KeycloakSettings, options: ReadingOptions): Promise<Reading> {
   const { bounds = readingBounds } = options
@@ -59,10 +60,28 @@ export async function readKeycloak(settings: KeycloakSettings, options: ReadingO
   let last = await readOnce(settings, ask, createMeter(bounds))
   for (let attempt = 1; attempt < attemptsMax; attempt += 1) {
     const next = await readOnce(settings, ask, createMeter(bounds))
-    if (JSON.stringify(next) === JSON.stringify(last)) return next
+    if (hasAllOf(next, last)) return next
     last = next
   }
   throw new Error(`The realm changed while it was read, ${attemptsMax - 1} times in a row.`)
+}
+
+function hasAllOf(next: Reading, last: Reading): boolean {
+  const people = new Map(next.people.map((person) => [person.id, person]))
+  const groups = new Map(next.groups.map((group) => [group.id, group]))
+  const hasAll = (all: readonly string[] = [], some: readonly string[] = []): boolean => {
+    const ids = new Set(all)
+    return some.every((one) => ids.has(one))
+  }
+  return (
+    last.people.every(
+      ({ id: known, isActive }) => people.get(known)?.isActive === isActive && people.has(known),
+    ) &&
+    last.groups.every((group) => {
+      const now = groups.get(group.id)
+      return now?.name === group.name && hasAll(now.people, group.people) && hasAll(now.groups, group.groups)
+    })
+  )
 }
 
 /** GET below `/admin/realms/REALM`. Throws for any answer but 200. */

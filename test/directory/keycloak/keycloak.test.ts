@@ -206,6 +206,42 @@ test('somebody who is passed over while a realm is read, since another one was d
   expect(people.map(({ id }) => id)).toEqual(['b', 'c'])
 })
 
+test.each([
+  ['where somebody registers during each of its readings', 1, true],
+  ['not where somebody goes during each', -1, false],
+])('a realm is read, %s', async (_, change, isRead) => {
+  const users = Array.from({ length: 12 }, (_, index) => `m${index}`)
+  let reads = 0
+  const kind = keycloakKind.open({ url: 'https://sso.test', realm: 'main', client_id: 'remit', page_size: 1 })
+  const reading = kind.read({
+    secret: 'secret',
+    signal: new AbortController().signal,
+    outbound: async (address) => {
+      const { pathname, searchParams } = new URL(address)
+      const answer = (body: unknown) => ({
+        status: 200,
+        headers: new Headers(),
+        body: Buffer.from(JSON.stringify(body)),
+      })
+      if (pathname.endsWith('/token')) return answer({ access_token: 't', expires_in: 300 })
+      if (!pathname.endsWith('/users')) return answer([])
+      const first = Number(searchParams.get('first'))
+      const page = users.slice(first, first + 1).map((id) => ({ id, enabled: true }))
+      if (first === 5) {
+        reads += 1
+        if (change > 0) users.unshift(`a${reads}`)
+        else users.shift()
+      }
+      return answer(page)
+    },
+  })
+  if (!isRead) await expect(reading).rejects.toThrow('changed while it was read')
+  else
+    expect((await reading).people.map(({ id }) => id)).toEqual(
+      expect.arrayContaining(Array.from({ length: 12 }, (_, index) => `m${index}`)),
+    )
+})
+
 test('a realm whose lists do not come to an end fills no memory: bytes and entries are bounded', async () => {
   const kind = keycloakKind.open({ url: 'https://sso.test', realm: 'main', client_id: 'remit' })
   let asked = 0
