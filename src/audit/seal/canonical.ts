@@ -107,7 +107,7 @@ export function masked(
   personOf: PersonOf,
   named: PersonOf = personOf,
 ): { readonly subject: string; readonly detail: string } {
-  const alias = (subject: string): string => personOf(subject)?.alias ?? subject
+  const alias = (subject: string): string => aliasIn(personOf, subject)
   // Words that were sealed as they are: with one of those whom they name taken out they would no longer fit.
   const fixed: string[] = []
   const detail = members(row).reduce((text, { name, value, owner, isPerson, isErasable }) => {
@@ -122,21 +122,28 @@ export function masked(
           : aliasOf(alias.key, `${name} ${isErasable ? wordsMasked(value, named) : value}`),
       )
     if (isErasable) return rewritten(wordsMasked(value, personOf))
-    if (!isPerson) fixed.push(written)
+    if (!isPerson && value.includes('user:')) fixed.push(written)
     return text
   }, row.detail)
-  const found = new RegExp([...fixed.map(escaped), person.source].join('|'), 'g')
-  return {
-    subject: row.subject.replace(person, alias),
-    detail: detail.replaceAll(found, (one) => (one.startsWith('user:') ? alias(one) : one)),
-  }
+  return { subject: row.subject.replace(person, alias), detail: maskedBeside(fixed, detail, alias) }
 }
 
-const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')
+/** With everybody masked but in the fixed parts. */
+function maskedBeside(fixed: readonly string[], text: string, alias: (word: string) => string): string {
+  const [first, ...others] = fixed
+  if (first === undefined) return text.replaceAll(person, alias)
+  return text
+    .split(first)
+    .map((piece) => maskedBeside(others, piece, alias))
+    .join(first)
+}
 
 /** Not as they stand in a row's detail: there a line's end is the letter n, and part of what follows it. */
 const wordsMasked = (words: string, personOf: PersonOf): string =>
-  words.replaceAll(person, (one) => personOf(one)?.alias ?? one)
+  words.replaceAll(person, (one) => aliasIn(personOf, one))
+
+const aliasIn = (personOf: PersonOf, word: string): string =>
+  (word.length > personMax ? undefined : personOf(word)?.alias) ?? word
 
 /**
  * The aliases that a row rests on: of everybody who is erased in it. That of something of theirs, such as a
@@ -161,11 +168,11 @@ export function withoutAliases<Detail extends object>(detail: Detail): Detail {
 
 const isAlias = (value: string): boolean => value.startsWith(prefix)
 
-/**
- * `user:…` wherever it stands as a word of its own; `user:*` is everybody, and nobody. Nor is a longer one
- * anybody: an index of Postgres takes 2,704 bytes, and one question's word would end the sealing of them all.
- */
-const person = /(?<![A-Za-z0-9._/@+=%-])user:[A-Za-z0-9._@+=%/-]{1,2600}(?![A-Za-z0-9._@+=%/-])/g
+/** `user:…` wherever it stands as a word of its own; `user:*` is everybody, and nobody. */
+const person = /(?<![A-Za-z0-9._/@+=%-])user:[A-Za-z0-9._@+=%/-]+/g
+// A longer word is nobody: an index of Postgres takes 2,704 bytes, and one question's word would end the
+// sealing of the whole record.
+const personMax = 2_605
 /** What takes its place. */
 const aliases = /(?<![A-Za-z0-9._/@+=%-])erased:[\w-]{22}(?![A-Za-z0-9._@+=%/-])/g
 
