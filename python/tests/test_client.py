@@ -37,7 +37,7 @@ from remit_client import (
     current_session,
 )
 from remit_client._network import Pause
-from remit_client._tokens import Person, TokenRequest, claims_of, read_token_answer
+from remit_client._tokens import AccessToken, Person, TokenRequest, claims_of, read_token_answer
 from remit_client.errors import error_from_answer, scrubbed
 from remit_client.models import Problem
 
@@ -108,12 +108,14 @@ class Bound(StaticToken):
 class Mixed(StaticToken):
     """Of somebody else, once its first was not taken."""
 
-    asked = 0
+    was_dropped = False
 
     def get(self, request: TokenRequest) -> Any:
         token = yield from super().get(request)
-        self.asked += 1
-        return token if self.asked == 1 else replace(token, subject="bob", value=f"{token.value}2")
+        return replace(token, subject="bob", value=f"{token.value}2") if self.was_dropped else token
+
+    def drop(self, request: TokenRequest, token: AccessToken) -> None:
+        self.was_dropped = True
 
 
 def test_another_persons_token_is_not_used_where_the_first_was_not_taken() -> None:
