@@ -8,7 +8,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   type Change,
@@ -18,7 +18,7 @@ import {
   type SourceWorld,
   sourceRules,
 } from '@remit/connector'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { Moved } from '../../../src/sources/kinds/smb/share.ts'
 import { argumentsFor } from '../../../src/sources/kinds/smb/shell.ts'
 import { lookAt } from '../../../src/sources/kinds/smb/walk.ts'
@@ -210,7 +210,12 @@ describe('what Remit’s account may not read', needsSamba, () => {
 
 describe('the content of a file', needsSamba, () => {
   test('is fetched whole or not at all, and leaves nothing behind', { timeout: 60_000 }, async () => {
-    const [old, fresh] = ['old', 'fresh'].map((name) => mkdtempSync(join(tmpdir(), `remit-smb-${name}-`)))
+    // Other tests fetch beside this one.
+    const own = mkdtempSync(join(tmpdir(), 'fetched-'))
+    onTestFinished(() => rmSync(own, { recursive: true }))
+    vi.stubEnv('TMPDIR', own)
+    onTestFinished(() => void vi.unstubAllEnvs())
+    const [old, fresh] = ['old', 'fresh'].map((name) => mkdtempSync(join(own, `remit-smb-${name}-`)))
     if (old === undefined || fresh === undefined) throw new Error('There are no folders.')
     writeFileSync(join(old, 'content'), 'secret')
     utimesSync(old, 1, 1)
@@ -222,9 +227,7 @@ describe('the content of a file', needsSamba, () => {
     expect(String(await share.content(['b.md']))).toBe('2')
     await expect(share.content(['none.md'])).rejects.toBeInstanceOf(Moved)
     expect([existsSync(old), existsSync(fresh)]).toEqual([false, true])
-    rmSync(fresh, { recursive: true })
-    const left = readdirSync(tmpdir()).filter((name) => name.startsWith('remit-smb-'))
-    expect(left).toEqual([])
+    expect(readdirSync(own)).toEqual([basename(fresh)])
   })
 })
 
