@@ -327,8 +327,25 @@ describe('what Redmine answers of trackers', () => {
 
   test('tells nothing of another tracker', () => {
     expect(permits.verdict([1], 6)).toBeUndefined()
-    expect(permits.rule(5)).not.toBe(permits.rule(6))
+    expect(permits.rule(5, new Set([1]))).not.toBe(permits.rule(6, new Set([1])))
   })
+
+  test.each([
+    ['of other roles', [1, 9], false, [4, 6], true],
+    ['of one of them beside another role', [4, 9], true, [4, 6], true],
+    ['of no less than was known', [4, 6, 8], true, [4, 6, 8], true],
+    ['that one of them alone sees it', [4], true, [4, 6], false],
+    ['that one of them alone does not', [4], false, [4, 6], false],
+  ] as const)(
+    'has a rule for some roles that an answer %s changes, or not',
+    (_, roles, isVisible, held, isSame) => {
+      const known = new Permits()
+      known.add({ roles: [4, 6], tracker: 5, isVisible: true })
+      const before = known.rule(5, new Set(held))
+      known.add({ roles, tracker: 5, isVisible })
+      expect(known.rule(5, new Set(held)) === before).toBe(isSame)
+    },
+  )
 })
 
 describe('the settings of a Redmine', () => {

@@ -142,6 +142,39 @@ describe('a Redmine as a source', { ...needsRedmine, timeout: 400_000 }, () => {
     expect(world.readable()).toEqual({ old: 'dan' })
   })
 
+  test('is read while strangers register, and are put into a project and out of it, of which nobody gets anything', async () => {
+    const world = await openSmall(server)
+    await world.ruby(`
+      Role.create!(name: 'Odd', permissions: [:view_issues])
+      write['a', 'Page', 'page']
+      project['b'].update!(is_public: true)`)
+    let count = 0
+    world.before = async (path) => {
+      if (!path.startsWith('/issues.json')) return
+      count += 1
+      await world.ruby(`
+        Member.where(project: project['a']).select { |one| one.user.login.start_with?('aa') }.each(&:destroy)
+        issue['issue ${count}']
+        stranger = User.new(firstname: 'S', lastname: 'S', mail: 'aa${count}@example.org')
+        stranger.login = 'aa${count}'
+        stranger.random_password
+        stranger.save!
+        Member.create!(project: project['a'], principal: stranger, roles: [${count % 2 === 0 ? 'dev, ' : ''}Role.find_by(name: 'Odd')])`)
+    }
+    await world.sync()
+    await world.sync()
+    expect(count).toBe(2)
+    const all = 'anne bob dan'
+    expect(world.readable()).toEqual({ page: all, 'issue 1': all, 'issue 2': all })
+    // Nothing of the rights is other than before.
+    world.before = () => undefined
+    const { cursor } = await world.read()
+    await world.ruby(`Member.where(project: project['a']).last.destroy`)
+    world.asked.length = 0
+    await world.read(cursor)
+    expect(world.asked.filter((path) => path === '/users/current.json')).toHaveLength(1)
+  })
+
   test.each(['before', 'after'])(
     'publishes no page that left its wiki %s its text was read',
     async (when) => {

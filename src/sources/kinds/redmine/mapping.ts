@@ -44,7 +44,7 @@ export class Mapping {
     this.#options = options
     const firstOf = new Map<string, number>()
     for (const tracker of rights.trackers) {
-      const rule = rights.permits.rule(tracker)
+      const rule = rights.permits.rule(tracker, rights.heldRoles)
       firstOf.set(rule, firstOf.get(rule) ?? tracker)
       this.#alike.set(tracker, firstOf.get(rule) ?? tracker)
     }

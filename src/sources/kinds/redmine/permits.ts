@@ -40,12 +40,21 @@ export class Permits {
     return undefined
   }
 
-  /** Of one text for trackers about which the same is known. */
-  rule(tracker: number): string {
-    const denied = [...(this.#denied.get(tracker) ?? [])].sort((a, b) => a - b)
+  /** Of one text for trackers about which the same is known of whoever holds no other roles than these. */
+  rule(tracker: number, held: ReadonlySet<number>): string {
+    const denied = this.#denied.get(tracker)
     const allowed = (this.#allowed.get(tracker) ?? [])
-      .map((roles) => roles.filter((role) => !denied.includes(role)).sort((a, b) => a - b))
-      .map((roles) => roles.join('+'))
-    return JSON.stringify([denied, [...new Set(allowed)].sort()])
+      .map((roles) => roles.filter((role) => denied?.has(role) !== true))
+      .filter((roles) => roles.length > 0 && roles.every((role) => held.has(role)))
+    // One that holds a smaller one tells nothing.
+    const least = allowed.filter(
+      (roles) =>
+        !allowed.some((some) => some.length < roles.length && some.every((role) => roles.includes(role))),
+    )
+    const ascending = (a: number, b: number): number => a - b
+    return JSON.stringify([
+      [...(denied ?? [])].filter((role) => held.has(role)).sort(ascending),
+      [...new Set(least.map((roles) => [...roles].sort(ascending).join('+')))].sort(),
+    ])
   }
 }

@@ -43,13 +43,17 @@ export interface Rights {
   readonly projects: ReadonlyMap<number, Project>
   readonly trackers: readonly number[]
   readonly permits: Permits
+  /** Roles of the people, and of whoever is no member of a public project. */
+  readonly heldRoles: ReadonlySet<number>
   /** The account whose key is used. */
   readonly self: number
-  /** The same only where all of this is the same. */
+  /** The same only where all of this is the same, as far as it gives or takes something of the people. */
   readonly text: string
 }
 
 export interface RightsOptions {
+  /** Accounts that are somebody. Whoever else comes, goes or joins changes no text. */
+  readonly people: readonly { readonly account: number }[]
   /** Id of the built-in role of accounts that are no members. Undefined: as such they see nothing. */
   readonly nonMemberRole: number | undefined
 }
@@ -106,7 +110,7 @@ const sights: ReadonlyMap<string, IssueSight> = new Map([
 /** Reads all of it. NOT checked: whether it was so at one moment; whoever needs to know reads it again. */
 export async function readRights(
   api: RedmineApi,
-  { nonMemberRole }: RightsOptions,
+  { nonMemberRole, people }: RightsOptions,
   signal?: AbortSignal,
 ): Promise<Rights> {
   const options = { signal }
@@ -121,9 +125,16 @@ export async function readRights(
   const trackers = trackerList.value.trackers.map(({ id }) => id).sort(ascending)
   const projects = await readProjects(api, nonMemberRole, signal)
   const permits = new Permits()
-  const facts = { accounts, groups, roles, projects, trackers, permits, self: self.user.id }
-  const evidence = await askWitnesses(api, facts, signal)
-  return { ...facts, text: JSON.stringify([self.user.id, ...textOf(facts), evidence]) }
+  const ids = new Set(people.map(({ account }) => account))
+  const heldRoles = new Set(
+    [...projects.values()].flatMap((project) => [
+      ...(project.isPublic ? project.others : []),
+      ...[...ids].flatMap((id) => project.members.get(id) ?? []),
+    ]),
+  )
+  const facts = { accounts, groups, roles, projects, trackers, permits, heldRoles, self: self.user.id }
+  await askWitnesses(api, facts, signal)
+  return { ...facts, text: textOf(facts, ids) }
 }
 
 const ascending = (a: number, b: number): number => a - b
@@ -196,17 +207,25 @@ async function readProjects(
 
 type Facts = Omit<Rights, 'text'>
 
-function textOf({ accounts, groups, roles, projects, trackers }: Facts): readonly unknown[] {
+/**
+ * What a mapping for these accounts is made of. Whoever registers, and whoever a project's manager puts in
+ * and out, changes nothing of it: else they would keep the source from being read.
+ */
+function textOf(facts: Facts, people: ReadonlySet<number>): string {
+  const { accounts, groups, roles, projects, trackers, permits, heldRoles, self } = facts
   const byId = ([a]: readonly [number, unknown], [b]: readonly [number, unknown]) => a - b
-  return [
-    [...accounts].sort(byId),
-    [...groups].sort(byId),
+  const ofPeople = <Row extends readonly [number, unknown]>(rows: Iterable<Row>): readonly Row[] =>
+    [...rows].filter(([id]) => people.has(id)).sort(byId)
+  return JSON.stringify([
+    self,
+    ofPeople(accounts),
+    [...groups].sort(byId).map(([id, members]) => [id, members.filter((member) => people.has(member))]),
     [...roles].sort(byId),
-    [...projects]
-      .sort(byId)
-      .map(([id, { members, ...rest }]) => [id, rest, [...members].sort(byId)] as const),
-    trackers,
-  ]
+    [...projects].sort(byId).map(([id, { members, others, ...rest }]) => {
+      return [id, rest, ofPeople(members), rest.isPublic ? others : []] as const
+    }),
+    trackers.map((tracker) => [tracker, permits.rule(tracker, heldRoles)]),
+  ])
 }
 
 /** What an account's roles are in a project (`User#roles_for_project` of Redmine). */
@@ -234,14 +253,9 @@ interface Witness {
  * Asks Redmine in the place of as few accounts as tell which roles see which trackers: first of those that
  * hold one role alone.
  */
-async function askWitnesses(
-  api: RedmineApi,
-  facts: Facts,
-  signal: AbortSignal | undefined,
-): Promise<readonly unknown[]> {
+async function askWitnesses(api: RedmineApi, facts: Facts, signal: AbortSignal | undefined): Promise<void> {
   const { permits } = facts
   const shape = z.object({ project: z.object({ trackers: z.array(named) }) })
-  const answers: unknown[] = []
   for (const { login, project: askedProject, roles } of witnesses(facts)) {
     const open = askedProject.trackers.filter((tracker) => permits.verdict(roles, tracker) === undefined)
     if (open.length === 0) continue
@@ -250,9 +264,7 @@ async function askWitnesses(
     if (found === undefined) continue
     const visible = new Set(found.value.project.trackers.map(({ id }) => id))
     for (const tracker of open) permits.add({ roles, tracker, isVisible: visible.has(tracker) })
-    answers.push([roles, askedProject.id, open.filter((tracker) => visible.has(tracker)), open])
   }
-  return answers
 }
 
 function witnesses({ accounts, roles, projects }: Facts): readonly Witness[] {
