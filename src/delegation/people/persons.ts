@@ -11,6 +11,8 @@ export interface Persons {
    * by it.
    */
   namesOf(sql: Sql, subject: string, options?: { readonly since?: Date }): Promise<ReadonlySet<string>>
+  /** The account elsewhere that a name is; undefined: a local one's, or of an issuer that is not trusted. */
+  accountOf(sql: Sql, subject: string): Promise<ExternalAccount | undefined>
   /** Key of the local account that this name is linked to, if any. */
   linkedTo(sql: Sql, subject: string): Promise<string | undefined>
 }
@@ -28,10 +30,7 @@ export function createPersons({
   const namespaces = new Map(trustedIssuers.map(({ issuer, namespace }) => [issuer, namespace]))
   const issuers = new Map(trustedIssuers.map(({ issuer, namespace }) => [namespace, issuer]))
 
-  /**
-   * The account elsewhere that a name is. A long `sub` has become a digest and is found among the links by
-   * that.
-   */
+  // A long `sub` has become a digest and is found among the links by that.
   async function accountOf(sql: Sql, subject: string): Promise<ExternalAccount | undefined> {
     const [namespace = '', key] = subject.slice('user:'.length).split('/')
     const issuer = issuers.get(namespace)
@@ -53,6 +52,7 @@ export function createPersons({
   }
 
   return {
+    accountOf,
     async namesOf(sql, subject, { since: linkedSince } = {}) {
       const account = await accountOf(sql, subject)
       if (account === undefined && !isLocal(subject)) return new Set()

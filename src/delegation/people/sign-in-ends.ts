@@ -6,8 +6,9 @@ import type { Sql } from '../../store/sql.ts'
 import { consoleClient } from '../registry/clients.ts'
 import { endSignIns, personHash, tokenMsMax } from '../revocation/artifacts.ts'
 import { createRevocations } from '../revocation/revocations.ts'
+import type { ExternalAccount } from './links.ts'
 import type { Persons } from './persons.ts'
-import { forgetPushOf } from './push-ends.ts'
+import { endPushOf, forgetPushOf } from './push-ends.ts'
 
 /** What ends with a sign-in, each in the caller's transaction. NOT ended: what the person has lent. */
 export interface SignInEnds {
@@ -23,6 +24,11 @@ export interface SignInEnds {
    * gets more.
    */
   program(sql: Sql, person: string, clientId: string): Promise<void>
+  /**
+   * Grants that came of signing in by an account elsewhere. Of the person whom it is linked to, also the
+   * authorization server's sessions and the messages to browsers: neither tells by what they came.
+   */
+  through(sql: Sql, account: ExternalAccount, linked: string | undefined): Promise<void>
   /** One grant, with its codes, refresh tokens and access tokens. Its link need not be there any more. */
   grant(sql: Sql, id: string): Promise<void>
 }
@@ -53,14 +59,7 @@ export function createSignInEnds({
       await revocations.revoke({ kind: 'grant', issuer, id }, { until: revokedUntil, reason: 'grant ended' })
   }
 
-  /** `clientId`: of that program alone. */
-  async function endGrants(
-    sql: Sql,
-    person: string,
-    { own: includesOwn, clientId }: { readonly own: boolean; readonly clientId?: string },
-  ): Promise<void> {
-    const which = 'subject = $1 and (not $2 or delegation is null) and ($3::text is null or client_id = $3)'
-    const values = [person, includesOwn, clientId ?? null]
+  async function endGrants(sql: Sql, which: string, values: readonly (string | boolean)[]): Promise<void> {
     const idsOf = async (text: string) =>
       (await sql.query<{ grant_id: string }>(text, values)).map((row) => row.grant_id)
     await endArtifacts(sql, await idsOf(`select grant_id from oauth_grants where ${which}`))
@@ -70,10 +69,11 @@ export function createSignInEnds({
   return {
     atAuthorizationServer,
     async everywhere(sql, person, { grants }) {
-      await sql.query('delete from browser_sessions where person = $1', [person])
+      // An account elsewhere is also at the pages as whoever it is linked to.
+      await sql.query('delete from browser_sessions where person = $1 or upstream_person = $1', [person])
       await forgetPushOf(sql, person)
       await atAuthorizationServer(sql, person)
-      await endGrants(sql, person, { own: grants === 'own' })
+      await endGrants(sql, 'subject = $1 and (not $2 or delegation is null)', [person, grants === 'own'])
       // Also what no grant hangs on yet.
       if (grants === 'all')
         await sql.query('delete from oauth_artifacts where person_hash = $1 and ended_at is null', [
@@ -82,7 +82,15 @@ export function createSignInEnds({
     },
     async program(sql, person, clientId) {
       await atAuthorizationServer(sql, person)
-      await endGrants(sql, person, { own: true, clientId })
+      await endGrants(sql, 'subject = $1 and client_id = $2 and delegation is null', [person, clientId])
+    },
+    async through(sql, { issuer, sub }, linked) {
+      if (linked !== undefined) {
+        // Whose browser it was is not known: each is asked anew when it is next opened.
+        await endPushOf(sql, linked, { at: new Date(clock.now()) })
+        await atAuthorizationServer(sql, linked)
+      }
+      await endGrants(sql, 'upstream_issuer = $1 and upstream_sub = $2', [issuer, sub])
     },
     async grant(sql, id) {
       await endArtifacts(sql, [id])
@@ -98,8 +106,9 @@ export type BarredBy = 'operator' | 'directory'
 /** Shuts somebody out and lets them in again. */
 export interface Barring {
   /**
-   * No token of theirs counts from now on, and every sign-in and grant of theirs ends, and every yes to a
-   * model plan that is not in force; what they lent stays. `recordedAs` is left out where it is part of what
+   * No token of theirs counts from now on, and every sign-in and grant of theirs ends, also what came of an
+   * account elsewhere as the person whom it is linked to, and every yes to a model plan that is not in force;
+   * what they lent stays. `recordedAs` is left out where it is part of what
    * is on record by itself.
    */
   bar(person: string, recordedAs?: RecordActor): Promise<void>
@@ -130,6 +139,10 @@ export function createBarring(deps: BarringDeps): Barring {
 
   async function endAll(sql: Sql, person: string, names: readonly string[]): Promise<void> {
     await signInEnds.everywhere(sql, person, { grants: 'all' })
+    // As somebody else, to whom it is linked: else that counts again once the account is admitted.
+    const account = await persons.accountOf(sql, `user:${person}`)
+    if (account !== undefined)
+      await signInEnds.through(sql, account, await persons.linkedTo(sql, `user:${person}`))
     await endApprovals(sql, names)
   }
 

@@ -92,12 +92,18 @@ async function agreed(browser: Browser) {
 
 const refused = { error: 'invalid_grant' }
 
-/** The person's own browser, in which they signed in here, ends the link on the page. */
-async function endLink(sub = 'u-1'): Promise<void> {
+/** The person's own browser, in which they signed in here. */
+async function signedInHere(): Promise<Browser> {
   const browser = world.browser()
   const page = await browser.open(`${world.url}/sign-in?next=/accounts`)
   const form = /action="(\/sign-in\?[^"]*)"/.exec(page.text)?.[1] ?? 'none'
   await browser.submit(page, form, { user: 'anne', password })
+  return browser
+}
+
+/** They end the link on the page. */
+async function endLink(sub = 'u-1'): Promise<void> {
+  const browser = await signedInHere()
   const accounts = await browser.open(`${world.url}/accounts`)
   await browser.submit(accounts, '/accounts/end', { issuer: double.issuer, sub })
 }
@@ -179,6 +185,31 @@ describe('an account that is barred by its name elsewhere', () => {
     } finally {
       await world.service.revocations.lift(barred)
     }
+  })
+
+  test('gets nothing back when it is admitted again, and what was lent by it stands', async () => {
+    const { barring } = world.service.issuer
+    const browser = await onOurPages()
+    const { tokens, delegation, refresh } = await agreed(browser)
+    const waiting = await asked(browser)
+    const own = await signedInHere()
+    await barring.bar('up/u-1')
+    expect(await isSignedIn(browser)).toBe(false)
+    await expect(refresh()).rejects.toMatchObject(refused)
+    expect(await barring.admit('up/u-1')).toBe(true)
+    expect(await isSignedIn(browser)).toBe(false)
+    await expect(refresh()).rejects.toMatchObject(refused)
+    const late = await browser.submit(waiting.page, '/consent', { seconds: '3600' })
+    expect(late.url.searchParams.has('code')).toBe(false)
+    expect((await asked(browser)).page.text).toContain('Sign in')
+    const ended = await world.database.query('select from revocations where kind = $1 and key like $2', [
+      'grant',
+      `%${String(decodeJwt(tokens.access_token)['grant_id'])}`,
+    ])
+    expect(ended).toHaveLength(1)
+    expect(await world.service.delegations.isLive(delegation)).toBe(true)
+    // The person is not the account: what they signed in by themself goes on.
+    expect(await isSignedIn(own)).toBe(true)
   })
 
   test('bars neither the person by their other link nor anybody who is not barred', async () => {
