@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from typing import Any
 from urllib.request import Request, urlopen
 
+import httpx2 as httpx
 import pytest
 
-from remit_client import ClientKey, Exchange, ProofKey, Remit, Session, TokenCache
+from remit_client import ClientKey, Exchange, ProofKey, Remit, Session, StaticToken, TokenCache
 
 asked: dict[str, Any] = json.loads(os.environ["REMIT_TEST"])
 url: str = asked["url"]
 issuer: str = asked["issuer"]
+_claims = urlsafe_b64encode(b'{"sub": "anne", "aud": "https://remit.test"}').rstrip(b"=").decode()
+unsigned_token = f"eyJhbGciOiJub25lIn0.{_claims}.c2lnbmF0dXJl"
 clients = {"research-bot": "agent-app", "other-bot": "helper-app"}
 
 
@@ -44,6 +48,21 @@ def exchange(
 
 def session(remit: Remit, user: str, agent: str = "research-bot") -> Session:
     return remit.session(user, subject_token=lambda: subject_token(user, agent))
+
+
+def cut_short() -> Session:
+    """Anne's, with a service whose time is over before it has found anything."""
+    answer = {
+        "results": [],
+        "complete": False,
+        "mode_used": "hybrid",
+        "freshness": {"index_lag_ms": 0, "authorization_model_id": "m"},
+        "scope_key": "s",
+        "txn": "t_1",
+    }
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=answer))
+    token = StaticToken("anne", unsigned_token)
+    return Remit("https://remit.test", token=token, transport=transport).session("anne")
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from typing import Any, get_args
 import httpx2 as httpx
 import pytest
 from conftest import exchange, issuer, session, url
+from conftest import unsigned_token as jwt
 
 import remit_client
 from remit_client import (
@@ -41,8 +42,6 @@ from remit_client._tokens import AccessToken, Person, TokenRequest, claims_of, r
 from remit_client.errors import error_from_answer, scrubbed
 from remit_client.models import Problem
 
-_claims = urlsafe_b64encode(b'{"sub": "anne", "aud": "https://remit.test"}').rstrip(b"=").decode()
-jwt = f"eyJhbGciOiJub25lIn0.{_claims}.c2lnbmF0dXJl"
 good = {"collections": [], "complete": True, "txn": "t_1"}
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import exchange, session, url
+from conftest import cut_short, exchange, session, url
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 
-from remit_client import Remit
+from remit_client import Remit, Unavailable
 from remit_client.conversation import _current
-from remit_client.langchain import RemitRetriever
+from remit_client.langchain import RemitRetriever, for_person
 
 
 class TestRemitRetriever(RetrieversIntegrationTests):
@@ -35,3 +35,14 @@ class TestRemitRetriever(RetrieversIntegrationTests):
     @property
     def retriever_query_example(self) -> str:
         return "travel"
+
+
+def test_an_answer_cut_short_before_anything_was_found_is_an_error_and_no_empty_list() -> None:
+    with pytest.raises(Unavailable) as raised:
+        RemitRetriever().invoke("travel", for_person(cut_short()))
+    assert (raised.value.txn, raised.value.retry_after) == ("t_1", 1)
+
+
+async def test_so_it_is_when_awaited() -> None:
+    with pytest.raises(Unavailable):
+        await RemitRetriever().ainvoke("travel", for_person(cut_short()))

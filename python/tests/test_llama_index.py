@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import clients, exchange, session, url
+from conftest import clients, cut_short, exchange, session, url
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.llms import MockLLM
@@ -16,7 +16,7 @@ from llama_index.core.schema import QueryBundle
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.span_handlers import NullSpanHandler
 
-from remit_client import NoPerson, Remit, Session, conversation
+from remit_client import NoPerson, Remit, Session, Unavailable, conversation
 from remit_client.llama_index import RemitRetriever
 from remit_client.requests import RetrieveRequest
 
@@ -62,6 +62,15 @@ async def test_one_engine_answers_many_at_once_each_from_their_own(
 def test_outside_of_a_conversation_nobody_is_asked_for() -> None:
     with pytest.raises(NoPerson):
         engine.query("travel")
+
+
+def test_an_answer_cut_short_before_anything_was_found_is_an_error_and_no_empty_list() -> None:
+    with conversation(cut_short()):
+        with pytest.raises(Unavailable) as raised:
+            engine.query("travel")
+        with pytest.raises(Unavailable):
+            asyncio.run(retriever.aretrieve("travel"))
+    assert (raised.value.txn, raised.value.retry_after) == ("t_1", 1)
 
 
 def test_the_retriever_holds_nothing_of_anybody_and_keeps_its_question() -> None:

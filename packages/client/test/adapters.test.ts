@@ -20,7 +20,7 @@ import {
   withApproval,
 } from '../src/index.ts'
 import { conversations } from '../src/node.ts'
-import { broker, createDouble, type Double, issuer, url } from './double/double.ts'
+import { broker, createDouble, type Double, found, issuer, url } from './double/double.ts'
 
 let double: Double
 let sessions: Readonly<Record<'anne' | 'bob', Session>>
@@ -128,10 +128,34 @@ describe('LangChain', () => {
     const find = (session: Session) => run(session, () => retriever.invoke('travel'))
     const [anne, bob] = await Promise.all([find(sessions.anne), find(sessions.bob)])
     expect(anne).toMatchObject([
-      { pageContent: 'anne agent-a travel', metadata: { document_id: 'handbook/a' } },
+      {
+        pageContent: 'anne agent-a travel',
+        metadata: { document_id: 'handbook/a', rank: 1, complete: true, scope_key: 's', txn: 't_1' },
+      },
     ])
     expect(bob[0]?.pageContent).toBe('bob agent-a travel')
     await expect(retriever.invoke('travel')).rejects.toMatchObject({ code: 'no_person' })
+  })
+})
+
+describe('an answer that was cut short', () => {
+  const answerOf = (results: readonly object[]) => Response.json({ ...found('x'), results, complete: false })
+  const ask = langChainDocuments(() => sessions.anne)
+
+  test('is an error where nothing was found, and not “nothing is there”', async () => {
+    double.before = ({ url: address }) => (address.endsWith('/retrieve') ? answerOf([]) : undefined)
+    await expect(ask('travel')).rejects.toMatchObject({
+      name: 'Unavailable',
+      code: 'unavailable',
+      txn: 't_1',
+      retryAfter: 1,
+    })
+  })
+
+  test('says so on each passage where something was', async () => {
+    double.before = ({ url: address }) =>
+      address.endsWith('/retrieve') ? answerOf(found('x').results) : undefined
+    expect(await ask('travel')).toMatchObject([{ pageContent: 'x', metadata: { complete: false } }])
   })
 })
 

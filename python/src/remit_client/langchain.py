@@ -11,6 +11,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from pydantic import ConfigDict
 
+from ._found import found
 from .conversation import _current, current_session
 from .errors import NoPerson, WrongPerson
 from .models import Passage, RetrieveAnswer
@@ -32,7 +33,8 @@ class RemitRetriever(BaseRetriever):
     ``conversation(session)`` around it. With neither it raises NoPerson; with two people, WrongPerson.
 
     What tracing and callbacks see of its result are ids, ranks and ``txn``, no text. A document's
-    ``metadata`` has ``scope_key``: whatever you cache of an answer, keep it under that.
+    ``metadata`` has ``scope_key``: whatever you cache of an answer, keep it under that. An answer that was
+    cut short before anything was found raises Unavailable.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -127,7 +129,7 @@ def _documents(answer: RetrieveAnswer) -> list[Document]:
                 "txn": answer.txn,
             },
         )
-        for passage in answer.results
+        for passage in found(answer)
     ]
 
 

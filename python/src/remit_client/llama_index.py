@@ -19,6 +19,7 @@ from llama_index.core.schema import (
 )
 from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
 
+from ._found import found
 from .conversation import current_session
 from .models import Passage, RetrieveAnswer
 from .requests import RetrieveRequest
@@ -45,7 +46,8 @@ class RemitRetriever(BaseRetriever):
     NoPerson. ``question`` is what to ask beside the words: ``RemitRetriever({"top_k": 5})``.
 
     What the retriever's own events and spans hold are ids, ranks and ``txn``, no text. The steps after it
-    (prompts, answers) are the framework's to trace. Nodes have no score: they come best first.
+    (prompts, answers) are the framework's to trace. Nodes have no score: they come best first. An answer that
+    was cut short before anything was found raises Unavailable.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class RemitRetriever(BaseRetriever):
 
 def _kept(answer: RetrieveAnswer) -> list[NodeWithScore]:
     """Keeps the nodes for ``retrieve``, and gives what may be traced of them."""
-    _found.get().update({passage.chunk_id: _node(passage, answer) for passage in answer.results})
+    _found.get().update({passage.chunk_id: _node(passage, answer) for passage in found(answer)})
     return [_traced(passage, answer) for passage in answer.results]
 
 

@@ -1,4 +1,5 @@
-import type { Passage, Question } from '@remit/contract/retrieval'
+import type { Question, RetrieveAnswer } from '@remit/contract/retrieval'
+import { Unavailable } from '../errors/kinds.ts'
 import { isRemitError } from '../errors/make.ts'
 import { parsedJson } from '../shared/json.ts'
 import type { ToolCall } from '../tools/tool.ts'
@@ -25,7 +26,10 @@ export interface LangChainTool<Result> {
   }
 }
 
-/** A passage in the shape of LangChain's `Document`. */
+/**
+ * A passage in the shape of LangChain's `Document`. `metadata` has the rest of the passage, and of its answer
+ * `complete`, `scope_key` and `txn`: whatever you cache of an answer, keep it under `scope_key`.
+ */
 export interface LangChainDocument {
   readonly id: string
   pageContent: string
@@ -97,15 +101,27 @@ export const langChainTool = <Result>(
 
 /**
  * What a LangChain retriever's `_getRelevantDocuments` does, for whom it works. `question` holds the rest of
- * what to ask.
+ * to ask.
+ *
+ * @throws Unavailable where an answer was cut short before anything was found: that is not "nothing there".
  */
 export const langChainDocuments =
   (sessionSource: Who, question: Omit<Question, 'query' | 'embedding'> = {}) =>
   async (query: string): Promise<LangChainDocument[]> =>
-    (await sessionOf(sessionSource).retrieve({ ...question, query })).results.map(documentOf)
+    documentsOf(await sessionOf(sessionSource).retrieve({ ...question, query }))
 
-function documentOf({ chunk_id: id, text: pageContent, ...about }: Passage): LangChainDocument {
-  return { id, pageContent, metadata: { ...about } }
+function documentsOf({ results, complete, scope_key, txn }: RetrieveAnswer): LangChainDocument[] {
+  if (results.length === 0 && !complete)
+    throw new Unavailable(
+      'unavailable',
+      { message: 'The search was cut short before it found anything.', txn, retryAfter: 1 },
+      {},
+    )
+  return results.map(({ chunk_id: id, text: pageContent, ...about }) => ({
+    id,
+    pageContent,
+    metadata: { ...about, complete, scope_key, txn },
+  }))
 }
 
 /** Tools for OpenAI's chat completions, and for whatever speaks them, bound to whom they work for. */
