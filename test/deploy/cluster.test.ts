@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { BlockList } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { loadConfig, settings } from '../../src/config/config.ts'
@@ -12,7 +13,7 @@ interface Service {
   readonly depends_on?: Readonly<Record<string, unknown>>
   readonly extends?: { readonly file: string; readonly service: string }
   readonly entrypoint?: readonly string[]
-  readonly networks?: readonly string[]
+  readonly networks?: readonly string[] | { readonly outside: { readonly ipv4_address: string } }
   readonly ports?: readonly string[]
 }
 
@@ -43,7 +44,6 @@ describe('docker-compose.cluster.yml', () => {
       expect(config).toMatchObject({
         demo: false,
         openfga: { apiToken: '/run/secrets/openfga_token', maybeSecondary: false },
-        trustedProxies: [file.networks.outside.ipam.config[0].subnet],
         searchEngine: {
           urls: ['https://search-1:9200', 'https://search-2:9200', 'https://search-3:9200'],
           authorization: `Basic ${btoa('remit:/run/search/password')}`,
@@ -79,6 +79,17 @@ describe('docker-compose.cluster.yml', () => {
     expect(asked).toEqual(['remit-1', 'remit-2'])
     const [, host = ''] = /uri \/readyz hdr Host (\S+)/.exec(balancer) ?? []
     expect(hostsOf('https://remit.example', '0.0.0.0', 8787)).toContain(host)
+  })
+
+  test('believes the balancer alone of whom it counts for, by its own address, and not clients who come by the gateway', () => {
+    const { networks } = services['balancer'] ?? {}
+    if (networks === undefined || !('outside' in networks)) throw new Error('The balancer has no address.')
+    const { ipv4_address: address } = networks.outside
+    const [subnet = '', prefix] = file.networks.outside.ipam.config[0].subnet.split('/')
+    const outside = new BlockList()
+    outside.addSubnet(subnet, Number(prefix))
+    expect(outside.check(address)).toBe(true)
+    for (const [, { environment }] of processes) expect(environment?.['TRUSTED_PROXIES']).toBe(address)
   })
 
   test('keeps the engine inside, with certificates of its own by which its nodes find each other, and no log of what was asked', () => {
