@@ -1,6 +1,7 @@
 import {
   Client,
   DpopSession,
+  discoverOAuthServerInfo,
   StreamableHTTPClientTransport,
   UnauthorizedError,
 } from '@modelcontextprotocol/client'
@@ -17,17 +18,26 @@ const {
 const url = process.argv.at(-1) ?? ''
 const context = JSON.parse(given) as { readonly client_id?: string; readonly client_secret?: string }
 
+/** Whoever has a secret knows whose it is; the suite does not say. */
+async function issuerOf(server: string): Promise<string> {
+  const { authorizationServerMetadata: metadata } = await discoverOAuthServerInfo(server)
+  if (metadata === undefined) throw new Error('The suite names no issuer.')
+  return metadata.issuer
+}
+
+async function registered() {
+  const { client_id, client_secret } = context
+  if (client_id === undefined) return {}
+  if (client_secret === undefined) return { client: { client_id } }
+  return { client: { client_id, client_secret, issuer: await issuerOf(url) } }
+}
+
 const opened: URL[] = []
 const signIn = new McpSignIn({
   redirectUrl: 'http://127.0.0.1:49152/callback',
   open: (page) => void opened.push(page),
   clientMetadataUrl: 'https://conformance-test.local/client-metadata.json',
-  ...(context.client_id !== undefined && {
-    client: {
-      client_id: context.client_id,
-      ...(context.client_secret !== undefined && { client_secret: context.client_secret }),
-    },
-  }),
+  ...(await registered()),
   ...(scenario.startsWith('auth/dpop') && { dpop: DpopSession.create() }),
 })
 

@@ -7,10 +7,11 @@ export interface McpSignInOptions<Dpop = never> {
   /** Sends the person there. */
   readonly open: (url: URL) => void | Promise<void>
   /**
-   * Of a client that is registered, with its secret where it has one; `issuer`, if named, is the only server
-   * that sees it.
+   * Of a client that is registered. `issuer`, if named, is the only server that sees it; a client with a
+   * secret has to name it. `@modelcontextprotocol/sdk` 1.x does not say at which issuer it is: there a client
+   * with a secret is not used.
    */
-  readonly client?: { readonly client_id: string; readonly client_secret?: string; readonly issuer?: string }
+  readonly client?: RegisteredClient
   /** Of a client that is known by a document at this https address (Client ID Metadata Document). */
   readonly clientMetadataUrl?: string
   /**
@@ -28,6 +29,10 @@ export interface McpSignInOptions<Dpop = never> {
   /** `DpopSession.create()` of the official client: binds tokens to its key. Default: bearer tokens. */
   readonly dpop?: Dpop | Promise<Dpop>
 }
+
+type RegisteredClient =
+  | { readonly client_id: string; readonly client_secret?: never; readonly issuer?: string }
+  | { readonly client_id: string; readonly client_secret: string; readonly issuer: string }
 
 /** A token answer (RFC 6749 §5.1), as the MCP SDK stores it. `expires_in` is in seconds. */
 export interface McpTokens {
@@ -66,8 +71,12 @@ export class McpSignIn<Dpop = never> {
   #verifier = ''
   #discovered: unknown
 
+  /** @throws TypeError for a `redirectUrl` that is not safe, or a client with a secret for any issuer. */
   constructor(options: McpSignInOptions<Dpop>) {
     if (!isSafe(options.redirectUrl)) throw new TypeError('redirectUrl has to be https, or http on loopback.')
+    // An MCP server names its issuer as it likes, and would have the secret sent there.
+    if (options.client?.client_secret !== undefined && options.client.issuer === undefined)
+      throw new TypeError('A client with a secret has to name its issuer.')
     this.#options = options
     if (options.clientMetadataUrl !== undefined) this.clientMetadataUrl = options.clientMetadataUrl
     const { dpop } = options
@@ -112,8 +121,9 @@ export class McpSignIn<Dpop = never> {
   clientInformation(issued?: Issued): McpClientInformation | undefined {
     const { client } = this.#options
     if (client === undefined) return issued && this.#clients.get(issued.issuer)
-    const isElsewhere = client.issuer !== undefined && issued !== undefined && issued.issuer !== client.issuer
-    return isElsewhere ? undefined : client
+    const { client_secret: secret, issuer = issued?.issuer } = client
+    const isTheirs = issued === undefined ? secret === undefined : issued.issuer === issuer
+    return isTheirs ? client : undefined
   }
 
   saveClientInformation(information: McpClientInformation, issued?: Issued): void {

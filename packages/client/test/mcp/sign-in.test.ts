@@ -58,6 +58,15 @@ test('a registered client, and its secret, are for the server that is named alon
   const { signIn } = make({ client })
   expect(signIn.clientInformation({ issuer: 'https://a.test' })).toEqual(client)
   expect(signIn.clientInformation({ issuer: 'https://b.test' })).toBeUndefined()
+  expect(signIn.clientInformation()).toBeUndefined()
+})
+
+test('a secret for whichever server is named by others cannot be given', () => {
+  // @ts-expect-error: the type refuses it too
+  expect(() => make({ client: { client_id: 'app', client_secret: 's' } })).toThrow('has to name its issuer')
+  const { signIn } = make({ client: { client_id: 'app' } })
+  expect(signIn.clientInformation()).toEqual({ client_id: 'app' })
+  expect(signIn.clientInformation({ issuer: 'https://a.test' })).toEqual({ client_id: 'app' })
 })
 
 test('refresh tokens are not kept where that is said', () => {
