@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { printable } from '../kernel/printable.ts'
 import type { CliDeps } from './deps.ts'
 import { createRemitHttp, problemOf } from './remit-http.ts'
-import { type SignIns, signInHint } from './sign-ins.ts'
+import { requireHttps, type SignIns, signInHint } from './sign-ins.ts'
 import type { Terminal } from './terminal.ts'
 
 /** As whom a command asks. */
@@ -56,6 +56,7 @@ export async function sendAs(
   { body, accept = 'application/json' }: Sent = {},
 ): Promise<Response> {
   const url = (person.url ?? dependencies.publicUrl).replace(/\/$/, '')
+  requireHttps(url)
   const http = createRemitHttp({
     url,
     token: () => personToken(url, person, dependencies),

@@ -207,6 +207,13 @@ export function createSignIns({ store, fetch, now, program = commandLine }: Sign
   }
 }
 
+/** Throws for an address to which no token may go: plain http, but on this machine. */
+export function requireHttps(url: string): void {
+  const { protocol, hostname } = new URL(url)
+  if (protocol === 'http:' && !/^(localhost|127\.0\.0\.1|\[::1\])$/.test(hostname))
+    throw new Error(`${url} is plain http: tokens would travel in the clear. Use https.`)
+}
+
 /** The authorization server of a service, as this client. Throws for plain http, but on this machine. */
 export async function discoverServer(
   url: string,
@@ -214,12 +221,10 @@ export async function discoverServer(
   authentication: client.ClientAuth,
   fetch: Fetch,
 ): Promise<client.Configuration> {
-  const isPlain = new URL(url).protocol === 'http:'
-  if (isPlain && !isLoopback(url))
-    throw new Error(`${url} is plain http: tokens would travel in the clear. Use https.`)
+  requireHttps(url)
   return client.discovery(new URL(`${url}/oauth`), clientId, undefined, authentication, {
     algorithm: 'oauth2',
-    execute: isPlain ? [client.allowInsecureRequests] : [],
+    execute: url.startsWith('https:') ? [] : [client.allowInsecureRequests],
     [client.customFetch]: (address, init) => fetch(address, { ...init, body: init.body ?? null }),
   })
 }
@@ -237,5 +242,3 @@ const errorCode = (error: unknown): string | undefined =>
 
 /** The refresh token was used, revoked, or is too old: only a new sign-in helps. */
 const isOver = (error: unknown): boolean => errorCode(error) === 'invalid_grant'
-
-const isLoopback = (url: string): boolean => /^(localhost|127\.0\.0\.1|\[::1\])$/.test(new URL(url).hostname)

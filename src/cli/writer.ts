@@ -18,7 +18,7 @@ import type { DemoTokens } from './demo-tokens.ts'
 import { bare } from './ids.ts'
 import { isNotAnswering, NotAnsweringError } from './not-answering.ts'
 import type { TokenSource } from './remit-http.ts'
-import { discoverServer } from './sign-ins.ts'
+import { discoverServer, requireHttps } from './sign-ins.ts'
 
 /** A command with the options by which a service that writes is named. */
 export const asWriter = (command: Command): Command =>
@@ -60,16 +60,15 @@ export interface CommandWriter {
 
 /**
  * Writes documents by the client's key, else by REMIT_TOKEN, else in the demo of this machine. Throws where
- * none of these can be; nobody is asked for that.
+ * none of these can be, and for plain http to another machine; nobody is asked for that.
  */
 export function writerFor(flags: WriterFlags, deps: WriterDeps): CommandWriter {
   const url = (flags.url ?? deps.publicUrl).replace(/\/$/, '')
+  requireHttps(url)
   let lastFailure: unknown
   const writer = createWriter({
     url,
     token: tokensFor(flags, url, deps),
-    // Whoever names such an address, and a token for it, has a network of their own.
-    allowPlainHttp: true,
     now: deps.now,
     async fetch(address, init) {
       try {

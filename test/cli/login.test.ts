@@ -5,6 +5,7 @@ import { decodeJwt } from 'jose'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { createSignInStore } from '../../src/cli/sign-in-store.ts'
 import { createSignIns } from '../../src/cli/sign-ins.ts'
+import type { Fetch } from '../../src/delegation/tokens/fetch-json.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
 import { type Ran, remit } from './world.ts'
 
@@ -40,8 +41,10 @@ function openPlace(dir: string) {
   let now = Date.now()
   const signIns = () => createSignIns({ store: createSignInStore(dir), fetch, now: () => now })
 
-  const run = (argv: readonly string[], more: { envToken?: string; onSaid?: (text: string) => void } = {}) =>
-    remit(argv, { home: join(dir, 'no-service') }, { url: world.url, signIns: signIns(), ...more })
+  const run = (
+    argv: readonly string[],
+    more: { envToken?: string; fetch?: Fetch; onSaid?: (text: string) => void } = {},
+  ) => remit(argv, { home: join(dir, 'no-service') }, { url: world.url, signIns: signIns(), ...more })
 
   /** `remit login`, with the person at a browser elsewhere. */
   async function login({
@@ -213,9 +216,27 @@ describe.concurrent('remit login', () => {
   })
 
   it('tokens never travel in the clear: a service elsewhere needs https', async ({ at, expect }) => {
-    const ran = await at.run(['login', '--url', 'http://remit.test'])
-    expect(ran).toMatchObject({ code: 1, stdout: '' })
-    expect(ran.stderr).toContain('plain http')
+    const asked: unknown[] = []
+    const fetch: Fetch = async (to) => {
+      asked.push(to)
+      return Response.json({})
+    }
+    const explain = ['explain', 'user:anne', 'can_read', 'document:handbook/travel']
+    for (const argv of [
+      ['login'],
+      explain,
+      [...explain, '--token', 'a.b.c'],
+      ['ingest', at.dir, '--collection', 'handbook', '--viewer', 'user:anne'],
+      ['jobs'],
+    ]) {
+      const ran = await at.run([...argv, '--url', 'http://remit.test'], { envToken: 'a.b.c', fetch })
+      expect(ran, argv.join(' ')).toMatchObject({
+        code: 1,
+        stdout: '',
+        stderr: expect.stringContaining('plain http: tokens would travel in the clear'),
+      })
+    }
+    expect(asked).toEqual([])
   })
 
   it('a token of the demo goes to the demo alone, whoever it is for', async ({ at, expect }) => {
