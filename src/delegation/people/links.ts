@@ -29,6 +29,9 @@ export interface AccountLink extends ExternalAccount {
   readonly linkedAt: Date
 }
 
+/** What the caller has done in a transaction of somebody else's: both happen, or neither. */
+export type Along = (sql: Sql) => Promise<void>
+
 /** Links between accounts at trusted issuers and people, on record. */
 export interface AccountLinks {
   /**
@@ -44,9 +47,13 @@ export interface AccountLinks {
    * as the person are refused. What came of signing in by it ends in the same transaction: browsers on our
    * pages, consents with their codes and refresh tokens, and what was lent by those. False: this person has
    * no such link. NOT ended: an access token that another's API holds and asks nobody about, for its last 5
-   * minutes.
+   * minutes. Where there was one, `along` happens in the same transaction.
    */
-  unlink(account: ExternalAccount & { readonly person: string }, recordedAs: RecordActor): Promise<boolean>
+  unlink(
+    account: ExternalAccount & { readonly person: string },
+    recordedAs: RecordActor,
+    along?: Along,
+  ): Promise<boolean>
   /**
    * The same in the caller's transaction, for whoever's link it is. Answers with what is left to do once it
    * is committed; undefined: there is no link.
@@ -112,8 +119,12 @@ export function createAccountLinks({ database, delegations, clock }: AccountLink
           throw new AppError('conflict', { public: 'This account is linked to another person already.' })
       })
     },
-    async unlink(account, recordedAs) {
-      const afterwards = await database.transaction((sql) => unlinkWithin(sql, account, recordedAs))
+    async unlink(account, recordedAs, along) {
+      const afterwards = await database.transaction(async (sql) => {
+        const ended = await unlinkWithin(sql, account, recordedAs)
+        if (ended !== undefined) await along?.(sql)
+        return ended
+      })
       for (const settle of afterwards ?? []) await settle()
       return afterwards !== undefined
     },

@@ -13,6 +13,7 @@ import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import { countRows, readRows, type Sql } from '../../store/sql.ts'
 import { isFirstMeans, settlesMs } from './account-news.ts'
+import type { Along } from './links.ts'
 import {
   assertion,
   attestation,
@@ -92,8 +93,11 @@ export interface Passkeys {
   list(person: string): Promise<Passkey[]>
   /** False where this person has no such passkey. */
   rename(person: string, id: string, title: string): Promise<boolean>
-  /** On record with it. Sessions that it began go on: the caller ends them. */
-  remove(person: string, id: string, txn: string): Promise<boolean>
+  /**
+   * On record with it. Sessions that it began go on: the caller ends them, with it in one transaction by
+   * `along`.
+   */
+  remove(person: string, id: string, txn: string, along?: Along): Promise<boolean>
   /** Forgets answered challenges that would be over by now, and returns how many. */
   sweep(): Promise<number>
 }
@@ -236,13 +240,14 @@ export function createPasskeys(
       const text = 'update passkeys set title = $3 where person = $1 and id = $2 returning id'
       return (await countRows(database, text, [person, id, titled(title)])) > 0
     },
-    remove: (person, id, txn) =>
+    remove: (person, id, txn, along) =>
       database.transaction(async (sql) => {
         const text = 'delete from passkeys where person = $1 and id = $2 returning id'
         const isRemoved = (await countRows(sql, text, [person, id])) > 0
         if (isRemoved) {
           await sql.query('update people set passkey_removed_at = $2 where key = $1', [person, now()])
           await record(sql, atPages(person, txn), { event: 'passkey_removed', passkey: id })
+          await along?.(sql)
         }
         return isRemoved
       }),

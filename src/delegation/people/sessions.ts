@@ -1,7 +1,7 @@
 import { record } from '../../audit/record.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Runtime } from '../../store/runtime.ts'
-import { countRows, readRows } from '../../store/sql.ts'
+import { countRows, readRows, type Sql } from '../../store/sql.ts'
 import { settlesMs } from './account-news.ts'
 import { type ExternalAccount, upstreamAccount } from './links.ts'
 import { endPushOf, endPushOfSession, passPushOn } from './push-ends.ts'
@@ -50,9 +50,9 @@ export interface Sessions {
   end(id: string, txn: string): Promise<void>
   /**
    * Signs the person of this session out of every other browser, each on record, and out of the authorization
-   * server; returns how many.
+   * server, in the caller's transaction.
    */
-  endOthers(id: string, txn: string): Promise<number>
+  endOthers(sql: Sql, session: Pick<BrowserSession, 'person' | 'idHash'>, txn: string): Promise<void>
   /** Ends what is over and what belongs to a revoked subject, and returns how many. */
   sweep(): Promise<number>
   /**
@@ -146,25 +146,14 @@ export function createSessions(deps: SessionsDeps): Sessions {
         }
       })
     },
-    async endOthers(id, txn) {
-      return database.transaction(async (sql) => {
-        const [ownSession] = await sql.query<{ person: string }>(
-          'select person from browser_sessions where id_hash = $1',
-          [hashOf(id)],
-        )
-        if (ownSession !== undefined) {
-          await signInEnds.atAuthorizationServer(sql, ownSession.person)
-          await endPushOf(sql, ownSession.person, { at: new Date(clock.now()), except: hashOf(id) })
-        }
-        const ended = await sql.query<{ person: string }>(
-          `delete from browser_sessions as other using browser_sessions as own
-           where own.id_hash = $1 and other.person = own.person and other.id_hash <> own.id_hash
-           returning other.person`,
-          [hashOf(id)],
-        )
-        for (const { person } of ended) await record(sql, atPages(person, txn), { event: 'signed_out' })
-        return ended.length
-      })
+    async endOthers(sql, { person, idHash }, txn) {
+      await signInEnds.atAuthorizationServer(sql, person)
+      await endPushOf(sql, person, { at: new Date(clock.now()), except: idHash })
+      const ended = await sql.query(
+        'delete from browser_sessions where person = $1 and id_hash <> $2 returning person',
+        [person, idHash],
+      )
+      for (const _ of ended) await record(sql, atPages(person, txn), { event: 'signed_out' })
     },
     sweep: () =>
       countRows(

@@ -1,14 +1,16 @@
 import * as client from 'openid-client'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { openOwnBrowser, signIn } from '../../http/own-browser.ts'
+import { faultyDatabase } from '../../security/faulty-database.ts'
 import { createAuthenticator } from '../../support/authenticator.ts'
 import type { Browser, Page } from './browser.ts'
 import { type IssuerWorld, openIssuerWorld } from './world.ts'
 
+const faulty = faultyDatabase()
 let world: IssuerWorld
 let later = 0
 beforeAll(async () => {
-  world = await openIssuerWorld({ now: () => Date.now() + later })
+  world = await openIssuerWorld({ now: () => Date.now() + later, database: faulty.wrap })
   await world.put({
     'handbook/anne': { text: 'Travel for anne.', access: { viewers: ['user:anne', 'user:bob'] } },
   })
@@ -132,6 +134,47 @@ test('removing a passkey ends what another browser holds at the authorization se
   expect(await isSignedIn(own.browser)).toBe(true)
   expect(await asksForSignIn(stranger)).toBe(true)
 })
+
+describe.each([
+  { what: 'a passkey', page: '/passkeys', action: '/passkeys/remove', left: 'passkeys' },
+  { what: 'a link', page: '/accounts', action: '/accounts/end', left: 'account_links' },
+])('$what whose end is cut short', ({ page, action, left }) => {
+  test('is still there, and pressing again signs out every other browser', async () => {
+    const stranger = world.browser()
+    await signIn(world, stranger, 'dan')
+    const own = await openOwnBrowser(world, 'dan')
+    await added[left]?.('dan')
+    const shown = await own.browser.open(`${world.url}${page}`)
+    const countOf = async () =>
+      (await world.database.query(`select from ${left} where person = 'dan'`)).length
+    try {
+      // The one that signs out; a link ends sessions of its own before.
+      faulty.set(/delete from browser_sessions[^;]*id_hash <>/)
+      await own.browser.submit(shown, action).catch(() => undefined)
+      expect(faulty.hits()).toBe(1)
+    } finally {
+      faulty.set(undefined)
+    }
+    expect([await countOf(), await isSignedIn(stranger)]).toEqual([1, true])
+    await own.browser.submit(shown, action)
+    expect([await countOf(), await isSignedIn(stranger)]).toEqual([0, false])
+    expect(await isSignedIn(own.browser)).toBe(true)
+  })
+})
+
+const added: Readonly<Record<string, (person: string) => Promise<unknown>>> = {
+  passkeys: (person) =>
+    world.database.query(
+      `insert into passkeys (id, person, public_key, counter, backup_eligible, backed_up, title, created_at, verifies_from)
+       values ('of-' || $1, $1, '', 0, false, false, 'Phone', $2, $2)`,
+      [person, new Date(Date.now() + later)],
+    ),
+  account_links: (person) =>
+    world.service.accountLinks.link(
+      { issuer: 'https://elsewhere.test', sub: `s-${person}`, person, verified: true },
+      { subject: `user:${person}`, actors: [], client: 'remit-pages', txn: 't_1' },
+    ),
+}
 
 describe('somebody who is disabled', () => {
   test('gets nothing back when they are enabled, and what they lent stands', async () => {

@@ -6,6 +6,7 @@ import { atPages } from '../../../delegation/people/sign-ins.ts'
 import { isVerifiedNow } from '../../../delegation/people/user-verification.ts'
 import type { UpstreamSignIns } from '../../../delegation/upstream/sign-ins.ts'
 import { AppError } from '../../../kernel/errors.ts'
+import type { Sql } from '../../../store/sql.ts'
 import { type App, type AppContext, createRouter } from '../../env.ts'
 import { textOf } from '../../middleware/form.ts'
 import { isRecent, type RequireSession } from '../../middleware/session.ts'
@@ -18,7 +19,6 @@ export interface AccountRoutesDeps {
   readonly links: AccountLinks
   readonly upstream: UpstreamSignIns
   readonly sessions: Sessions
-  readonly sessionCookie: OwnCookie
   readonly upstreamCookie: OwnCookie
   readonly requireSession: RequireSession
   /** Undefined where there are none. */
@@ -31,8 +31,7 @@ export interface AccountRoutesDeps {
  * session, looks at both sides and makes them one; or ends that. Nobody else can link anything to them.
  */
 export function accountRoutes(dependencies: AccountRoutesDeps): App {
-  const { links, upstream, sessions, sessionCookie, upstreamCookie, requireSession, passkeys, now } =
-    dependencies
+  const { links, upstream, sessions, upstreamCookie, requireSession, passkeys, now } = dependencies
   const routes = createRouter()
   const { read, takeAway, write } = requireSession
   // Whoever began it must be who ends it: the token is this session's and nobody else's.
@@ -81,11 +80,13 @@ export function accountRoutes(dependencies: AccountRoutesDeps): App {
 
   routes.post('/accounts/end', write, async (c) => {
     const fields = await c.req.parseBody()
-    const { person } = c.get('session')
+    const session = c.get('session')
+    const { person } = session
     const account = { issuer: textOf(fields['issuer']), sub: textOf(fields['sub']), person }
-    if (!(await links.unlink(account, atPages(person, c.get('txn'))))) throw new AppError('not_found')
     // Whoever has that account may be signed in with it.
-    await sessions.endOthers(sessionCookie.read(c) ?? '', c.get('txn'))
+    const signOut = (sql: Sql) => sessions.endOthers(sql, session, c.get('txn'))
+    if (!(await links.unlink(account, atPages(person, c.get('txn')), signOut)))
+      throw new AppError('not_found')
     return c.redirect('/accounts', 303)
   })
 

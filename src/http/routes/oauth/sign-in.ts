@@ -5,6 +5,7 @@ import { isVerifiedNow } from '../../../delegation/people/user-verification.ts'
 import type { UpstreamSignIns } from '../../../delegation/upstream/sign-ins.ts'
 import { AppError } from '../../../kernel/errors.ts'
 import type { Log } from '../../../kernel/log.ts'
+import type { Sql } from '../../../store/sql.ts'
 import { type App, type AppContext, createRouter } from '../../env.ts'
 import { textOf } from '../../middleware/form.ts'
 import { isRecent, type RequireSession } from '../../middleware/session.ts'
@@ -115,7 +116,6 @@ export interface PasskeyRoutesDeps {
   readonly passkeys: Passkeys | undefined
   readonly people: People
   readonly sessions: Sessions
-  readonly sessionCookie: OwnCookie
   readonly requireSession: RequireSession
   readonly log: Log
   readonly now: () => number
@@ -123,7 +123,7 @@ export interface PasskeyRoutesDeps {
 
 /** `/passkeys`: a person adds, names and removes their own, each with a sign-in of at most 15 minutes. */
 export function passkeyRoutes(dependencies: PasskeyRoutesDeps): App {
-  const { passkeys, people, sessions, sessionCookie, requireSession, log, now } = dependencies
+  const { passkeys, people, sessions, requireSession, log, now } = dependencies
   const routes = createRouter()
 
   routes.get(passkeyScript.path, (c) =>
@@ -161,10 +161,11 @@ export function passkeyRoutes(dependencies: PasskeyRoutesDeps): App {
 
   routes.post('/passkeys/remove', requireSession.write, async (c) => {
     const { id } = await c.req.parseBody()
-    const removed = await passkeys?.remove(c.get('session').person, textOf(id), c.get('txn'))
-    if (removed !== true) throw new AppError('not_found')
+    const session = c.get('session')
     // Whoever has the device may be signed in with it.
-    await sessions.endOthers(sessionCookie.read(c) ?? '', c.get('txn'))
+    const signOut = (sql: Sql) => sessions.endOthers(sql, session, c.get('txn'))
+    const removed = await passkeys?.remove(session.person, textOf(id), c.get('txn'), signOut)
+    if (removed !== true) throw new AppError('not_found')
     return c.redirect('/passkeys', 303)
   })
 
