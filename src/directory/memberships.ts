@@ -1,6 +1,7 @@
 import type { RecordActor } from '../audit/record.ts'
 import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import type { Fga } from '../authz/fga.ts'
+import { eachOf } from '../kernel/each-of.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import { isOlderGroup, isSaid, saidGroups, trustGroup } from '../store/older-groups.ts'
 import type { Runtime } from '../store/runtime.ts'
@@ -130,17 +131,11 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
     })
   }
 
-  /** One that cannot be written keeps no other from it. */
-  async function settleEach(
+  const settleEach = (
     groups: readonly GroupReference[],
     actorOf: (group: GroupReference) => RecordActor,
     assertSound?: () => Promise<void>,
-  ): Promise<void> {
-    const failures: unknown[] = []
-    for (const group of groups)
-      await settleGroup(group, actorOf(group), assertSound).catch((error: unknown) => failures.push(error))
-    if (failures.length > 0) throw failures[0]
-  }
+  ): Promise<void> => eachOf(groups, (group) => settleGroup(group, actorOf(group), assertSound))
 
   const groupsOf = (text: string) =>
     database.query<{ id: string; name: string; prefix: string }>(
@@ -232,13 +227,10 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
     },
     async compare() {
       let differing = 0
-      const failures: unknown[] = []
-      for (const { id, ...directory } of await groupsOf(`where not ${isOlderGroup('directory_groups.id')}`))
-        await compareGroup({ id, directory }).then(
-          (count) => (differing += count),
-          (error: unknown) => failures.push(error),
-        )
-      if (failures.length > 0) throw failures[0]
+      const groups = await groupsOf(`where not ${isOlderGroup('directory_groups.id')}`)
+      await eachOf(groups, async ({ id, ...directory }) => {
+        differing += await compareGroup({ id, directory })
+      })
       return differing
     },
   }

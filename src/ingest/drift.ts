@@ -1,6 +1,7 @@
 import { operator, record } from '../audit/record.ts'
 import { requestOnly } from '../authz/allow-list/reserved.ts'
 import { endsOf, type TupleKey, tupleId } from '../authz/fga.ts'
+import { eachOf } from '../kernel/each-of.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
 import { reasonOf } from '../kernel/reason.ts'
 import { isAllAdopted, readCompared } from '../store/adopted.ts'
@@ -216,19 +217,7 @@ function logTuples(log: IngestContext['log'], event: string, tally: Tally): void
   if (tally.count() > 0) log(event, { count: tally.count(), tuples: tally.first() })
 }
 
-/** One after the other, whatever failed; throws the first failure in the end. */
-async function allOf(tasks: readonly (() => Promise<void>)[]): Promise<void> {
-  await eachOf(tasks, (task) => task())
-}
-
-/**
- * One that is held by somebody who stands still, or that the model refuses, keeps no other from being mended.
- */
-async function eachOf<T>(items: readonly T[], handle: (item: T) => Promise<unknown>): Promise<void> {
-  const failures: unknown[] = []
-  for (const item of items) await handle(item).catch((error: unknown) => failures.push(error))
-  if (failures.length > 0) throw failures[0]
-}
+const allOf = (tasks: readonly (() => Promise<void>)[]): Promise<void> => eachOf(tasks, (task) => task())
 
 // Of one record: a group may have had any number.
 const recordedMax = 1_000

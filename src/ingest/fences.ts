@@ -1,4 +1,5 @@
 import type { Fga, Tuple } from '../authz/fga.ts'
+import { eachOf } from '../kernel/each-of.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 
 interface FencesDeps {
@@ -94,13 +95,13 @@ export async function sweepFences({ fga }: FencesDeps, now: number): Promise<num
     if (!(now - madeAt(hold) < sweepAfterMs)) old.push(hold)
   }
   let swept = 0
-  for (const hold of old) {
+  await eachOf(old, async (hold) => {
     const turns: Tuple[] = []
     for await (const turn of fga.read({ object: fenceOf(hold) })) turns.push(turn)
     const isRaised = turns.some(({ user }) => user === `turn:${turnsMax}`)
-    if (isRaised && now - madeAt(hold) < sweepRaisedAfterMs) continue
+    if (isRaised && now - madeAt(hold) < sweepRaisedAfterMs) return
     await fga.write({ deletes: turns.map(({ user, relation, object }) => ({ user, relation, object })) })
     swept += turns.length
-  }
+  })
   return swept
 }

@@ -2,6 +2,7 @@ import { record } from '../audit/record.ts'
 import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import { assertInForce } from '../authz/allow-list/in-force.ts'
 import { endsOf, tupleId } from '../authz/fga.ts'
+import { eachOf } from '../kernel/each-of.ts'
 import { AppError } from '../kernel/errors.ts'
 import { documentObject, type FgaObject } from '../kernel/ids.ts'
 import { betweenLeases } from '../store/lease.ts'
@@ -227,10 +228,7 @@ async function mendObjectsOf(context: IngestContext, subject: string): Promise<v
        select from desired_tuples t where t.object = unreconciled.object and t.subject = $1) order by object`,
     [subject],
   )
-  const failures: unknown[] = []
-  for (const { object } of objects)
-    await mend(context, object, { part: 'content', assertSound: context.assertSound }).catch(
-      (error: unknown) => failures.push(error),
-    )
-  if (failures.length > 0) throw failures[0]
+  await eachOf(objects, ({ object }) =>
+    mend(context, object, { part: 'content', assertSound: context.assertSound }),
+  )
 }

@@ -286,3 +286,17 @@ test('an ended delegation’s tuples are removed by mend()', async () => {
   await delegations.mend()
   expect(await tuplesOf(fga, id)).toEqual([])
 })
+
+test('one whose tuples OpenFGA does not take away keeps no other from being mended', async () => {
+  const expiresAt = new Date(clock.now() + 1_000)
+  const lent = [
+    await delegations.lend(lending({ expiresAt })),
+    await delegations.lend(lending({ expiresAt })),
+  ]
+  clock.move(61_000)
+  const failing = createDelegations({ database, fga: dyingFga(1), clock, randomBytes })
+  await expect(failing.mend()).rejects.toThrow('killed')
+  const left = await Promise.all(lent.map(({ id }) => tuplesOf(fga, id)))
+  expect(left.filter((tuples) => tuples.length > 0)).toHaveLength(1)
+  expect(await delegations.mend()).toBe(1)
+})

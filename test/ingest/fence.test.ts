@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createRandom, type Random } from '../../packages/engine/test/support/random.ts'
 import { seed } from '../../packages/engine/test/support/seed.ts'
-import type { Tuple } from '../../src/authz/fga.ts'
+import type { Fga, Tuple } from '../../src/authz/fga.ts'
 import { addTags, markUnsettled } from '../../src/ingest/desired-tuples.ts'
 import { sweepFences, turnOf } from '../../src/ingest/fences.ts'
 import type { Access } from '../../src/ingest/wire.ts'
@@ -409,5 +409,25 @@ describe('two processes that set who may read', needsPostgres.skip ? needsPostgr
       [...ids, kept].map((id) => world.tuples(turnOf(id, 1).object).then(({ length }) => length)),
     )
     expect(left).toEqual([0, 0, 1, 2])
+  })
+
+  test('one hold whose turns OpenFGA refuses to take keeps no other from being swept', async () => {
+    const now = Date.now()
+    const ids = ['one', 'other'].map((name) => `${(now - 7_200_000).toString(36)}.${name}`)
+    await world.fga.write({ writes: ids.map((id) => turnOf(id, 1)) })
+    let count = 0
+    const fga: Pick<Fga, 'read' | 'write'> = {
+      read: (filter) => world.fga.read(filter),
+      async write(change) {
+        count += 1
+        if (count === 1) throw new Error('refused')
+        await world.fga.write(change)
+      },
+    }
+    await expect(sweepFences({ fga }, now)).rejects.toThrow('refused')
+    const left = await Promise.all(
+      ids.map((id) => world.tuples(turnOf(id, 1).object).then(({ length }) => length)),
+    )
+    expect(left.sort()).toEqual([0, 1])
   })
 })

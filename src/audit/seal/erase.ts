@@ -1,5 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import type { Clock } from '../../kernel/clock.ts'
+import { eachOf } from '../../kernel/each-of.ts'
 import { OperatorError } from '../../kernel/operator-error.ts'
 import { pluralize } from '../../kernel/pluralize.ts'
 import type { Database, Sql } from '../../store/sql.ts'
@@ -158,11 +159,7 @@ export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }:
       }
     },
     async mend() {
-      const failed: unknown[] = []
-      // One that cannot be ended keeps nobody else named.
-      for (const { subject, alias, key } of await openErasures())
-        await completeErasure(subject, alias, key).catch((error: unknown) => failed.push(error))
-      if (failed.length > 0) throw failed[0]
+      await eachOf(await openErasures(), ({ subject, alias, key }) => completeErasure(subject, alias, key))
     },
   }
 }

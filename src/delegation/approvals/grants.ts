@@ -1,6 +1,7 @@
 import { type RecordActor, record } from '../../audit/record.ts'
 import type { Fga } from '../../authz/fga.ts'
 import type { Clock } from '../../kernel/clock.ts'
+import { eachOf } from '../../kernel/each-of.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Log } from '../../kernel/log.ts'
 import type { Principal } from '../../kernel/principal.ts'
@@ -206,8 +207,13 @@ export function createApprovalGrants(deps: ApprovalGrantsDeps): ApprovalGrants {
          where state = 'ended' and settled_at is null and ended_at <= $2 and created_at < $1`,
         [new Date(clock.now() - preparingMsMax), now()],
       )
-      for (const grant of endedGrants) await settleAll([grant])
-      return endedGrants.length + (await removeStrays())
+      let strays = 0
+      try {
+        await eachOf(endedGrants, (grant) => settleAll([grant]))
+      } finally {
+        strays = await removeStrays()
+      }
+      return endedGrants.length + strays
     },
   }
 
@@ -218,13 +224,13 @@ export function createApprovalGrants(deps: ApprovalGrantsDeps): ApprovalGrants {
       [now()],
     )
     let mended = 0
-    for (const grant of liveGrants) {
+    await eachOf(liveGrants, async (grant) => {
       const strays = await strayTuples(fga, grant)
-      if (strays.length === 0) continue
+      if (strays.length === 0) return
       log('grant_strays_removed', { grant: grant.id, count: strays.length })
       await fga.write({ deletes: strays })
       mended += 1
-    }
+    })
     return mended
   }
 }

@@ -2,6 +2,7 @@ import { operator, type RecordActor, record } from '../../audit/record.ts'
 import type { Fga } from '../../authz/fga.ts'
 import { assertNotAborted } from '../../kernel/assert-not-aborted.ts'
 import type { Clock } from '../../kernel/clock.ts'
+import { eachOf } from '../../kernel/each-of.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import { type Database, readRows, type Sql, type SqlValue } from '../../store/sql.ts'
@@ -148,7 +149,7 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
         `settled_at is null and created_at < $1 and (state = 'revoked' or expires_at <= $2)`,
         [abandonedBefore, now()],
       )
-      for (const delegation of expired) await settle(delegation)
+      await eachOf(expired, (delegation) => settle(delegation))
       return expired.length
     },
   }

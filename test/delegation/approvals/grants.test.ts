@@ -343,4 +343,40 @@ describeDatabases('grants of approvals', (kind) => {
     expect(await tuplesOf(id)).toEqual(before)
     expect(await grants.mend()).toBe(0)
   })
+
+  test.each([
+    ['that ended keeps no other one and no live one', 1],
+    ['that is live keeps no other live one', 3],
+  ])('one %s from being mended where OpenFGA refuses its tuples', async (_, refused) => {
+    const second = Math.ceil(clock.now() / 1_000) * 1_000
+    const ended = [
+      await granted({ until: new Date(second + 10_000) }),
+      await granted({ until: new Date(second + 10_000) }),
+    ]
+    const live = [await granted(), await granted()]
+    for (const id of live)
+      await fga.write({
+        writes: [{ user: `grant:${id}`, relation: 'granted_by', object: 'document:payroll' }],
+      })
+    const before = (await Promise.all([...ended, ...live].map(tuplesOf))).flat().length
+    const oneLeft = (await Promise.all(ended.map(tuplesOf))).flat().length / 2
+    clock.move(61_000)
+    let count = 0
+    const failing = createWith({
+      ...fga,
+      async write(change) {
+        // Not those of the tests before.
+        if ([...ended, ...live].some((id) => JSON.stringify(change).includes(id))) count += 1
+        if (count === refused) throw new Error('refused')
+        await fga.write(change)
+      },
+    })
+    await expect(failing.mend()).rejects.toThrow('refused')
+    expect(count).toBe(4)
+    const left = (await Promise.all([...ended, ...live].map(tuplesOf))).flat().length
+    expect(before - left).toBe(refused === 1 ? oneLeft + 2 : oneLeft * 2 + 1)
+    await grants.mend()
+    const atLast = await Promise.all([...ended, ...live].map(tuplesOf))
+    expect(atLast.flat()).toHaveLength(before - oneLeft * 2 - 2)
+  })
 })
