@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import type { DecisionEvent } from '@remit/contract/decision-event'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { operator, record } from '../../src/audit/record.ts'
@@ -14,7 +15,7 @@ import { createSealer } from '../../src/audit/seal/sealer.ts'
 import { verifyRecord } from '../../src/audit/seal/verify.ts'
 import { peopleChanged } from '../../src/sources/people/recorded.ts'
 import { createSeal } from '../../src/store/encryption.ts'
-import type { Database } from '../../src/store/sql.ts'
+import type { Database, Sql } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { needsPostgres } from '../support/native.ts'
 
@@ -550,7 +551,8 @@ describe.each([
         },
         transaction: async (work) => {
           transactions += 1
-          if (transactions === 2) await late()
+          // The one that drops the key, after the beginning, two batches, and one with nothing in it.
+          if (transactions === 5) await late()
           return database.transaction(work)
         },
       }
@@ -559,6 +561,37 @@ describe.each([
       expect(JSON.stringify(await database.query('select * from decision_records'))).not.toMatch(
         /user:anne\b/,
       )
+      expect(await verify()).toMatchObject({ found: 0 })
+    })
+
+    test('two people whom one record names are erased at once, and neither comes back', async () => {
+      const writes = ['user:anne viewer document:x', 'user:bob viewer document:x']
+      await record(database, who('user:carol'), { event: 'access_changed', writes, deletes: [] })
+      await record(database, who('user:carol'), { ...asked, query: 'user:anne and user:bob', erasable: true })
+      await seal()
+      const met = Promise.withResolvers<void>()
+      const other = met.promise.then(() => erasures().erase('user:bob'))
+      // Between what the first one reads and what it writes, as far as the second one gets.
+      const meeting = (sql: Sql): Sql => ({
+        query: async (text, values) => {
+          if (text.includes('record_erase')) {
+            met.resolve()
+            await Promise.race([other, setTimeout(1_000)])
+          }
+          return sql.query(text, values)
+        },
+      })
+      const standing: Database = {
+        ...database,
+        ...meeting(database),
+        transaction: (work) => database.transaction((sql) => work(meeting(sql))),
+      }
+      await erasures(standing).erase('user:anne')
+      await other
+      expect(JSON.stringify(await database.query('select * from decision_records'))).not.toMatch(
+        /user:(anne|bob)/,
+      )
+      await seal()
       expect(await verify()).toMatchObject({ found: 0 })
     })
 

@@ -45,6 +45,15 @@ interface Pass {
   readonly unsealed: number
 }
 
+/** Whose erasure began. */
+interface Person {
+  readonly subject: string
+  readonly alias: string
+  readonly key: Uint8Array
+}
+
+type Within = <T>(work: (sql: Sql) => Promise<T>) => Promise<T>
+
 const batchMax = 2_000
 /** Looks in a row at which nothing more was sealed or erased. */
 const idleMax = 50
@@ -68,51 +77,35 @@ export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }:
     })
   }
 
-  async function pass(sql: Sql, subject: string, alias: string, key: Uint8Array): Promise<Pass> {
-    const personOf = (candidate: string) => (candidate === subject ? { key, alias } : undefined)
-    const bare = subject.slice('user:'.length)
-    let total = 0
-    let unsealed = 0
-    for (let afterNumber = 0; ; ) {
-      const rows = await sql.query<SealedRow>(
-        `select ${sealedColumns} from decision_records
-         where record_no > $1 and (subject = $2 or strpos(detail::text, $3) > 0)
-         order by record_no limit ${batchMax}`,
-        [afterNumber, subject, bare],
-      )
-      const keys = await keysOf(sql, [...new Set(rows.flatMap(peopleIn))])
-      const changed = rows
-        .map((row) => ({ ...masked(row, personOf, (candidate) => keys.get(candidate)), row }))
-        .filter(({ subject: ownSubject, detail, row }) => ownSubject !== row.subject || detail !== row.detail)
-      if (changed.length > 0) {
-        const [counted] = await sql.query<{ erased: number }>(
-          'select record_erase($1, $2::bigint[], $3::text[], $4::jsonb[]) as erased',
-          [
-            alias,
-            changed.map(({ row }) => row.record_no),
-            changed.map((row) => row.subject),
-            changed.map((row) => row.detail),
-          ],
-        )
-        const erased = counted?.erased ?? 0
-        total += erased
-        unsealed += changed.length - erased
-      }
-      const lastRow = rows.at(-1)
-      if (lastRow === undefined) return { erased: total, unsealed }
-      afterNumber = lastRow.record_no
+  /** Nobody else erases meanwhile: who read a row before another's erasure would write their name back. */
+  const alone: Within = (work) =>
+    database.transaction(async (sql) => {
+      await holdSealing(sql, database)
+      return await work(sql)
+    })
+
+  /** Each batch is read and written `within` one transaction. */
+  async function pass(within: Within, person: Person): Promise<Pass> {
+    let [erased, unsealed] = [0, 0]
+    for (let afterNumber: number | undefined = 0; afterNumber !== undefined; ) {
+      const after: number = afterNumber
+      const batch = await within((sql) => eraseBatch(sql, person, after))
+      erased += batch.erased
+      unsealed += batch.unsealed
+      afterNumber = batch.lastNumber
     }
+    return { erased, unsealed }
   }
 
-  async function completeErasure(subject: string, alias: string, key: Uint8Array): Promise<number> {
+  async function completeErasure(person: Person): Promise<number> {
     let total = 0
     // What was recorded meanwhile names them still.
     for (let idle = 0; ; ) {
       const sealed = await seal()
-      const { erased, unsealed } = await pass(database, subject, alias, key)
+      const { erased, unsealed } = await pass(alone, person)
       total += erased
       if (erased === 0 && unsealed === 0) {
-        const lastPass = await dropKey(subject, alias, key)
+        const lastPass = await dropKey(person)
         total += lastPass.erased
         if (lastPass.unsealed === 0) return total
       }
@@ -128,21 +121,20 @@ export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }:
   /**
    * While nobody seals: what was sealed by this key and names them still would look changed once it is gone.
    */
-  function dropKey(subject: string, alias: string, key: Uint8Array): Promise<Pass> {
-    return database.transaction(async (sql) => {
-      await holdSealing(sql, database)
-      const lastPass = await pass(sql, subject, alias, key)
+  function dropKey(person: Person): Promise<Pass> {
+    return alone(async (sql) => {
+      const lastPass = await pass((work) => work(sql), person)
       if (lastPass.unsealed === 0)
         await sql.query(
           'update record_people set subject = null, key = null, erased_at = $2 where alias = $1',
-          [alias, new Date(clock.now())],
+          [person.alias, new Date(clock.now())],
         )
       return lastPass
     })
   }
 
   const openErasures = (subject?: string) =>
-    database.query<{ subject: string; alias: string; key: Uint8Array }>(
+    database.query<Person>(
       `select subject, alias, key from record_people
        where erasing_since is not null and erased_at is null and ($1::text is null or subject = $1)`,
       [subject ?? null],
@@ -153,13 +145,43 @@ export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }:
       await beginErasure(subject)
       const [openErasure] = await openErasures(subject)
       if (openErasure === undefined) throw new Error('The person was erased by somebody else meanwhile.')
-      return {
-        alias: openErasure.alias,
-        records: await completeErasure(openErasure.subject, openErasure.alias, openErasure.key),
-      }
+      return { alias: openErasure.alias, records: await completeErasure(openErasure) }
     },
     async mend() {
-      await eachOf(await openErasures(), ({ subject, alias, key }) => completeErasure(subject, alias, key))
+      await eachOf(await openErasures(), completeErasure)
     },
   }
+}
+
+/** `lastNumber`: undefined after the last batch. */
+async function eraseBatch(
+  sql: Sql,
+  { subject, alias, key }: Person,
+  afterNumber: number,
+): Promise<Pass & { readonly lastNumber: number | undefined }> {
+  const personOf = (candidate: string) => (candidate === subject ? { key, alias } : undefined)
+  const bare = subject.slice('user:'.length)
+  const rows = await sql.query<SealedRow>(
+    `select ${sealedColumns} from decision_records
+     where record_no > $1 and (subject = $2 or strpos(detail::text, $3) > 0)
+     order by record_no limit ${batchMax}`,
+    [afterNumber, subject, bare],
+  )
+  const lastNumber = rows.at(-1)?.record_no
+  const keys = await keysOf(sql, [...new Set(rows.flatMap(peopleIn))])
+  const changed = rows
+    .map((row) => ({ ...masked(row, personOf, (candidate) => keys.get(candidate)), row }))
+    .filter(({ subject: ownSubject, detail, row }) => ownSubject !== row.subject || detail !== row.detail)
+  if (changed.length === 0) return { erased: 0, unsealed: 0, lastNumber }
+  const [counted] = await sql.query<{ erased: number }>(
+    'select record_erase($1, $2::bigint[], $3::text[], $4::jsonb[]) as erased',
+    [
+      alias,
+      changed.map(({ row }) => row.record_no),
+      changed.map((row) => row.subject),
+      changed.map((row) => row.detail),
+    ],
+  )
+  const erased = counted?.erased ?? 0
+  return { erased, unsealed: changed.length - erased, lastNumber }
 }
