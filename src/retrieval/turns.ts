@@ -60,8 +60,8 @@ const rateOf = ({ ended, good, ms, runningSum }: Round): number => ((runningSum 
 // Of one process; one owner has this share of them at most.
 const ownShare = 0.75
 const [atOnceMin, atOnceAtFirst, atOnceMax] = [2, 4, 64]
-// Twice as many are worth it where they get so many times as much done. More is noise, and what another
-// process on the same machine loses by it.
+// More than at first are worth it where they get so many times as much done, and fewer likewise. The rest is
+// noise, and what another process on the same machine loses or gains by it.
 const worthIt = 1.4
 // By so many answers at least, and twice as many as run at once. Where neither fewer nor more did better,
 // what does is held for so many such rounds.
@@ -202,7 +202,8 @@ export function createTurns({ log }: { readonly log: Log }): Turns {
     if (round.good === 0) hold(round.atOnce, roundsHeld)
     else if (held !== undefined) {
       const [more, fewer] = isTryingMore ? [round, held] : [held, round]
-      if (rateOf(more) > worthIt * rateOf(fewer) !== isTryingMore) goBack(held.atOnce)
+      const factor = fewer.atOnce < atOnceAtFirst ? 1 / worthIt : worthIt
+      if (rateOf(more) > factor * rateOf(fewer) !== isTryingMore) goBack(held.atOnce)
       else {
         triedInVain = 0
         attempt(round)

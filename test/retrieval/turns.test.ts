@@ -119,6 +119,7 @@ test.each<[string, Speed, number]>([
   ['fewer get more done: two as much as one, sixteen a fifth', (jobs) => 3 / (1 + Math.max(2, jobs)), 50],
   ['more get more done, up to sixteen', (jobs) => Math.min(16, jobs), 800],
   ['any number gets as much done', () => 1, 50],
+  ['two get three quarters of what four do, and more no more', (jobs) => Math.min(1, 0.5 + jobs / 8), 50],
 ])('as many run at once as get most done, where %s', async (_, speed, best) => {
   const turns = newTurns()
   const processor = createProcessor(speed)
