@@ -97,7 +97,7 @@ export interface Clearing {
   /**
    * By which of the grants presented each of these documents goes: see gate/granted.ts. Throws as that does.
    */
-  grantsOf(documentIds: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>>
+  grantsOf(documentIds: readonly string[]): Promise<ReadonlyMap<string, readonly string[]> | undefined>
   /** The model that all of it was decided under. */
   readonly modelId: string
   readonly counts: GateCounts

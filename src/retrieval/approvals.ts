@@ -71,7 +71,7 @@ export interface Presenting {
   ): Promise<T>
   /**
    * Which of the grants presented cover what is about to leave. Undefined: one covers what its row does not
-   * know.
+   * know, or what needs one has none any more.
    */
   usesOf(
     clearing: Pick<Clearing, 'grantsOf'>,
@@ -110,6 +110,7 @@ export function createPresenting({ database, approvals, log }: PresentingDeps): 
     },
     async usesOf(clearing, presentedGrants, documentIds) {
       const byDocument = await clearing.grantsOf(documentIds)
+      if (byDocument === undefined) return undefined
       const stray = presentedGrants.find(
         ({ id, remembered, objects }) =>
           !remembered &&

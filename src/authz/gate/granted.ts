@@ -31,12 +31,13 @@ export interface Covering {
 /**
  * The grants by which each document goes: those that name it, and those by which OpenFGA says that it is
  * granted, each asked alone and past all caches. Where OpenFGA failed on one it counts as covering: rather a
- * use too many than one that nobody counted. Throws when OpenFGA as a whole does not answer.
+ * use too many than one that nobody counted. Undefined: one that may need a grant goes by none, and OpenFGA
+ * does not let it go any more. Throws when OpenFGA as a whole does not answer.
  */
 export async function coveringGrants(
   { fga, limiter, now }: CoveringDeps,
   { question, grants, documentIds, sensitive, signal }: Covering,
-): Promise<ReadonlyMap<string, readonly string[]>> {
+): Promise<ReadonlyMap<string, readonly string[]> | undefined> {
   const covering = new Map<string, string[]>()
   const add = (documentId: string, grant: string): void => {
     covering.set(documentId, [...(covering.get(documentId) ?? []), grant])
@@ -60,10 +61,16 @@ export async function coveringGrants(
       ),
     }),
   )
-  const { verdicts } = await limiter.run(checks.length, signal, () =>
-    fga.batchCheck(checks, { now: now(), consistency: 'fresh', ...(signal && { signal }) }),
-  )
+  const ask = (asked: readonly Check[]) =>
+    limiter.run(asked.length, signal, () =>
+      fga.batchCheck(asked, { now: now(), consistency: 'fresh', ...(signal && { signal }) }),
+    )
+  const { verdicts } = await ask(checks)
   for (const [index, { documentId, grant }] of openPairs.entries())
     if (verdicts[index] !== 'denied') add(documentId, grant)
-  return covering
+  const bare = [...may].filter((documentId) => !covering.has(documentId))
+  if (bare.length === 0) return covering
+  // Ordinary ones go without. Of the others the grant was taken back since they were cleared.
+  const again = await ask(bare.map((documentId) => ({ ...question, object: documentObject(documentId) })))
+  return again.verdicts.every((verdict) => verdict === 'allowed') ? covering : undefined
 }
