@@ -23,6 +23,11 @@ export interface ImportRequest {
   readonly idempotencyKey?: string
   /** Fires when whoever sends it is gone: what has not begun then does not begin. */
   readonly signal?: AbortSignal | undefined
+  /**
+   * Throws where whoever sends it may write no more. Asked with each piece of the body, and before each
+   * batch. Left out: nobody may take that back.
+   */
+  readonly assertStands?: (() => Promise<void>) | undefined
 }
 
 // A batch is one round of checks and one transaction.
@@ -47,7 +52,7 @@ export async function importDocuments(
 ): Promise<string> {
   const { database, newId } = context
   const hash = createHash('sha256').update(`${JSON.stringify(request.snapshot ?? null)}\n`)
-  const body = hashed(request.body, hash)
+  const body = hashed(request, hash)
   if (request.snapshot !== undefined) await assertWriter(context, writer, request.snapshot.collection)
   const jobId = newId()
   const { idempotencyKey } = request
@@ -63,7 +68,7 @@ export async function importDocuments(
   try {
     const received = await receive(context, writer, jobId, body, request)
     if (request.snapshot !== undefined)
-      await applySnapshot(context, writer, jobId, request.snapshot, received, request.signal)
+      await applySnapshot(context, writer, jobId, request.snapshot, received, request)
     await database.transaction(async (sql) => {
       await stillReceiving(sql, jobId)
       await sql.query(`update jobs set state = 'open', digest = $2 where id = $1`, [
@@ -80,11 +85,13 @@ export async function importDocuments(
   return jobId
 }
 
-async function* hashed(body: AsyncIterable<Uint8Array>, hash: Hash): AsyncGenerator<Uint8Array> {
+async function* hashed({ body, assertStands }: ImportRequest, hash: Hash): AsyncGenerator<Uint8Array> {
   for await (const chunk of body) {
+    await assertStands?.()
     hash.update(chunk)
     yield chunk
   }
+  await assertStands?.()
 }
 
 /** The key is known: the body is read only to see that it is the same. */
@@ -112,7 +119,7 @@ async function receive(
   writer: Writer,
   jobId: string,
   body: AsyncIterable<Uint8Array>,
-  { snapshot, signal }: Pick<ImportRequest, 'snapshot' | 'signal'>,
+  { snapshot, signal, assertStands }: Omit<ImportRequest, 'body'>,
 ): Promise<ReceivedBody> {
   const rests = createRests(context.database, jobId)
   let batch: Item[] = []
@@ -126,6 +133,7 @@ async function receive(
     uncounted = 0
     if (batch.length > 0) {
       await rests.take(signal)
+      await assertStands?.()
       const { refused: newlyRefused, queued } = await acceptDocuments(context, writer, {
         jobId,
         items: batch,

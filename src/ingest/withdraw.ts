@@ -9,6 +9,7 @@ import { keptOf } from './by-allow-list.ts'
 import type { IngestContext, Writer } from './context.ts'
 import { setTags, type Tag } from './desired-tuples.ts'
 import { broughtBy, lastSaid, readDocuments } from './document-rows.ts'
+import type { ImportRequest } from './imports.ts'
 import { insertItem, type JobNote, noteTexts } from './job-store.ts'
 import { hide } from './publish.ts'
 import { stillReceiving } from './receiving.ts'
@@ -158,7 +159,7 @@ export async function applySnapshot(
   jobId: string,
   snapshot: Snapshot,
   received: ReceivedBody,
-  signal?: AbortSignal,
+  { signal, assertStands }: Pick<ImportRequest, 'signal' | 'assertStands'> = {},
 ): Promise<void> {
   const { database } = context
   const unlisted = await findUnlisted(database, jobId, snapshot.collection)
@@ -173,7 +174,10 @@ export async function applySnapshot(
   for (let offset = 0; offset < unlisted.ids.length; offset += batchMax) {
     const ids = unlisted.ids.slice(offset, offset + batchMax)
     // The earlier ones take time, in which somebody may have brought these in.
-    const stillMeant = async () => (await findUnlisted(database, jobId, snapshot.collection, ids)).ids
+    const stillMeant = async () => {
+      await assertStands?.()
+      return (await findUnlisted(database, jobId, snapshot.collection, ids)).ids
+    }
     await withdrawDocuments(context, writer, {
       jobId,
       ids,

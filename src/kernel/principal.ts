@@ -51,6 +51,8 @@ export interface Principal {
    * 9449).
    */
   readonly boundTo?: string
+  /** Digest of the keys by which a service's client of our own proves itself now. */
+  readonly clientKeys?: string
   /** Thread through every record of this action. */
   readonly txn: string
   /** The MCP tool by which it is asked, for the record. Of no token, and decides nothing. */

@@ -8,10 +8,11 @@ export interface Deadline {
   readonly at: number
   readonly now: () => number
   /**
-   * Throws where whoever asks may not ask any more, or not for as much: for whoever let them wait. Left out:
-   * nobody was asked for a token.
+   * Throws where whoever asks may not ask any more, or not for as much: for whoever let them wait.
+   * `under_way`: what they began may outlive their token, if nothing that it rests on was taken back. Left
+   * out: nobody was asked for a token.
    */
-  readonly assertStands?: () => Promise<void>
+  readonly assertStands?: (as?: 'under_way') => Promise<void>
 }
 
 // What was proven by the deadline is still read and put on record; that long it may take.

@@ -61,9 +61,9 @@ const newVerifier = (max?: number): Verifier => {
     ...(max !== undefined && { max }),
     judge: {
       ...inner,
-      async judge(token, resource) {
+      async judge(...asked) {
         worked.judged += 1
-        const judged = await inner.judge(token, resource)
+        const judged = await inner.judge(...asked)
         await meanwhile?.()
         meanwhile = undefined
         return judged
@@ -151,6 +151,63 @@ async function knownToken(): Promise<string> {
   expect(worked).toEqual({ judged: 1, asked: 1 })
   return token
 }
+
+describe('what is under way', () => {
+  const stillStands = async (token: string) => {
+    const result = await verifier.verify(token, 'api', 'under_way')
+    return result.ok ? 'accepted' : result.reason
+  }
+
+  test('goes on past the end of its token by itself, without another look', async () => {
+    const token = await tokenOf({ act: undefined, delegation: undefined, client_id: await serviceClient() })
+    expect([await see(token), await see(token)]).toEqual(['accepted', 'accepted'])
+    clock.move(300_001)
+    expect([await stillStands(token), await stillStands(token), worked.judged]).toEqual([
+      'accepted',
+      'accepted',
+      1,
+    ])
+    expect(await see(token)).toBe('expired')
+    await database.query('update epochs set tokens_from = $1', [new Date(clock.now())])
+    expect(await stillStands(token)).toBe('revoked')
+  })
+
+  test.each([true, false])(
+    'ends with its token that was taken back in time, known before: %s',
+    async (isKnown) => {
+      const token = await tokenOf({ act: undefined, delegation: undefined, client_id: await serviceClient() })
+      if (isKnown) expect(await see(token)).toBe('accepted')
+      const until = new Date((Math.floor(clock.now() / 1_000) + 300) * 1_000)
+      const revocations = createRevocations({ sql: database, clock })
+      await revocations.revoke(
+        { kind: 'jti', issuer: ownIssuerUrl, id: `j_${serial}` },
+        { until, reason: 'tests' },
+      )
+      clock.move(400_000)
+      await revocations.sweep()
+      await authority.sweep()
+      expect(await stillStands(token)).toBe('revoked')
+    },
+  )
+
+  test('ends with what was lent to it', async () => {
+    const token = await knownToken()
+    expect(await stillStands(token)).toBe('accepted')
+    clock.move(200_000)
+    expect(await stillStands(token)).toBe('delegation_not_live')
+  })
+
+  async function serviceClient(): Promise<string> {
+    const service = `service-${serial}`
+    await database.query(
+      `insert into services (name, collections, prefixes, tuples_first) values ($1, '{}', '{}', false)`,
+      [service],
+    )
+    await createClients({ sql: database }).register({ clientId: `of-${service}`, kind: 'service', service })
+    await authority.refresh()
+    return `of-${service}`
+  }
+})
 
 const revoke = (what: RevocationTarget) =>
   createRevocations({ sql: database, clock }).revoke(what, { reason: 'tests' })

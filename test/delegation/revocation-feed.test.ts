@@ -46,7 +46,7 @@ const revokeAnne = (until?: Date) =>
 
 /** Believes the list only while the process may. */
 const isDenied = (authority: RevocationFeed) =>
-  authority.current === undefined ? 'not known' : authority.isDenied(anne)
+  authority.current === undefined ? 'not known' : authority.isDenied(anne, clock.now())
 
 describe.each(['pglite', 'postgres'] as const)('on %s', (kind) => {
   describe('what this process has heard', kind === 'postgres' ? needsPostgres : {}, () => {
@@ -57,7 +57,9 @@ describe.each(['pglite', 'postgres'] as const)('on %s', (kind) => {
       await revokeAnne()
       const authority = await follow()
       expect(isDenied(authority)).toBe(true)
-      expect(authority.isDenied([denyKey('subject', 'user:bob'), denyKey('agent', 'user:anne')])).toBe(false)
+      expect(
+        authority.isDenied([denyKey('subject', 'user:bob'), denyKey('agent', 'user:anne')], clock.now()),
+      ).toBe(false)
     })
 
     test('is behind from the moment that a change of its own is answered, and never a no', async () => {
@@ -177,7 +179,10 @@ describe('on native Postgres', needsPostgres, () => {
     await made.promise
     await revocations.revoke({ kind: 'subject', id: 'user:bob' }, { reason: 'tests' })
     await authority.refresh()
-    expect([authority.isDenied([denyKey('subject', 'user:bob')]), isDenied(authority)]).toEqual([true, false])
+    expect([authority.isDenied([denyKey('subject', 'user:bob')], clock.now()), isDenied(authority)]).toEqual([
+      true,
+      false,
+    ])
     held.resolve()
     await late
     await authority.refresh()
@@ -192,7 +197,7 @@ describe('on native Postgres', needsPostgres, () => {
     await Promise.all(ids.map((id) => revocations.revoke({ kind: 'subject', id }, { reason: 'tests' })))
     await authority.refresh()
     expect(seen.toSorted()).toEqual(ids.toSorted())
-    expect(authority.isDenied([denyKey('subject', 'user:p79')])).toBe(true)
+    expect(authority.isDenied([denyKey('subject', 'user:p79')], clock.now())).toBe(true)
   })
 
   /** An ear that can be stopped up, and a time of its own. */

@@ -140,3 +140,27 @@ test('the key of a person of Microsoft Entra ID is tenant and object in lower ca
   await world.service.people.arrive({ key: `corp/${key}`, name: 'B' }, account)
   expect(await seen()).toMatchObject({ users: 1, usersSeen: 1 })
 })
+
+test('a token that ends while a body comes in brings nobody', async () => {
+  const { directories } = world.service
+  const { token } = await directories.issueToken('acme', { days: 30, isOnly: true })
+  const body = new TransformStream<Uint8Array, Uint8Array>()
+  const writer = body.writable.getWriter()
+  const answer = world.service.app.request(`${world.config.publicUrl}/scim/v2/Users`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/scim+json' },
+    body: body.readable,
+    duplex: 'half',
+  } as RequestInit)
+  const user = {
+    schemas: ['urn:ietf:params:scim:schemas:core:2.0:User'],
+    userName: 'late',
+    externalId: 'late',
+  }
+  const bytes = Buffer.from(JSON.stringify(user))
+  await writer.write(bytes.subarray(0, 10))
+  await directories.issueToken('acme', { days: 30, isOnly: true })
+  await writer.write(bytes.subarray(10))
+  await writer.close()
+  expect((await answer).status).toBe(401)
+})

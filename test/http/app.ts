@@ -1,5 +1,5 @@
 import type { ErrorCode } from '@remit/contract/errors'
-import type { PresentedProof } from '../../src/delegation/tokens/dpop.ts'
+import type { Presented } from '../../src/delegation/tokens/verify.ts'
 import { createApp } from '../../src/http/app.ts'
 import type { App } from '../../src/http/env.ts'
 import { createRequireBearer } from '../../src/http/middleware/bearer.ts'
@@ -41,7 +41,7 @@ export function createFace({
   requestDeadlineMs = 30_000,
 }: FaceOptions = {}) {
   const logged: object[] = []
-  const shown: (PresentedProof | 'proven' | undefined)[] = []
+  const shown: (Presented | undefined)[] = []
   const known = (token: string) => tokens[token] ?? (token === 'good' ? principal : 'invalid_token')
   const admission = createAdmission({ perMinute, now: () => 0 })
   let requests = 0

@@ -92,7 +92,7 @@ describe('a bearer token', () => {
       status,
       status === 503 ? '1' : null,
     ])
-    expect(shown).toEqual([expect.objectContaining({ proof: 'a proof' }), 'proven'])
+    expect(shown).toEqual([expect.objectContaining({ proof: 'a proof' }), 'proven', 'proven'])
   })
 
   test('of another kind is told for whom the route is, and one that lacks a scope which it takes, in the body', async () => {
@@ -192,13 +192,13 @@ describe('the scheme DPoP', () => {
   test('hands on that there was no proof, so that none is not taken for Bearer', async () => {
     const { ask, shown } = createFace()
     await ask({ query: 'q' }, { authorization: 'DPoP good' })
-    expect(shown).toEqual([{ proof: '', method: 'POST', url: `${publicUrl}/retrieve` }])
+    expect(shown[0]).toEqual({ proof: '', method: 'POST', url: `${publicUrl}/retrieve` })
   })
 
   test('a proof beside a bearer token is none', async () => {
     const { ask, shown } = createFace()
     const response = await ask({ query: 'q' }, { dpop: 'the-proof' })
-    expect(shown).toEqual([undefined])
+    expect(shown[0]).toBeUndefined()
     expect(response.headers.get('dpop-nonce')).toBeNull()
   })
 

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Readable } from 'node:stream'
 import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Runtime } from '../../store/runtime.ts'
@@ -75,6 +76,7 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
     demoConsent: deps.demo ? createDemoConsent({ ...deps, provider: () => current().provider }) : undefined,
     async handle(request, response, inside) {
       const { pathname } = new URL(inside, publicUrl)
+      if (!(await readWhole(request))) return
       settle(request, inside, publicUrl)
       // OAuth's answers there are JSON (RFC 6749 §5.2), whatever a program's HTTP library says it prefers.
       if (!isPage(pathname)) request.headers.accept = 'application/json'
@@ -94,6 +96,34 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
  * without.
  */
 const isPage = (path: string): boolean => /^\/(auth|device)(\/(?!auth\/?$)[^/]+)?\/?$/i.test(path)
+
+// More than the library takes.
+const bodyBytesMax = 64 * 1_024
+
+/**
+ * Reads the body, and lets the library read it from here: it finds the session first, and the sender may take
+ * two minutes, in which that may end. A longer one is left half read: the library refuses it. False: the
+ * sender is gone.
+ */
+async function readWhole(request: IncomingMessage): Promise<boolean> {
+  if (request.method !== 'POST') return true
+  const chunks: Buffer[] = []
+  let bytes = 0
+  try {
+    for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      chunks.push(chunk)
+      bytes += chunk.length
+      if (bytes > bodyBytesMax) break
+    }
+  } catch {
+    return false
+  }
+  Object.defineProperties(request, {
+    readable: { value: true },
+    iterator: { value: () => Readable.from(chunks) },
+  })
+  return true
+}
 
 type Answer = ReturnType<Provider['callback']>
 

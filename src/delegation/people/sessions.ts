@@ -42,8 +42,14 @@ export interface Sessions {
    * through a link that is over.
    */
   find(id: string): Promise<BrowserSession | undefined>
-  /** The person of this session has just been verified in front of it. On record with it. */
-  verified(id: string, verification: { readonly amr: readonly string[]; readonly txn: string }): Promise<void>
+  /**
+   * The person of this session has just been verified in front of it. On record with it. False: it counts no
+   * more, as for `find`.
+   */
+  verified(
+    id: string,
+    verification: { readonly amr: readonly string[]; readonly txn: string },
+  ): Promise<boolean>
   /**
    * Signs out, on record with it, also at the authorization server. Nothing where there is no such session.
    */
@@ -117,20 +123,22 @@ export function createSessions(deps: SessionsDeps): Sessions {
         database,
         `select person, 'user:' || person as subject, amr, signed_in_at as "signedInAt", verified_at as "verifiedAt",
            ${upstreamAccount} as upstream from browser_sessions
-         where id_hash = $1 and expires_at > $2 and not ${isRevoked('$2')} and ${isWhoTheyWere}`,
+         where id_hash = $1 and ${counts}`,
         [hashOf(id), new Date(clock.now())],
       )
       return session && { ...session, csrf: seal.hash('session csrf', id), idHash: hashOf(id) }
     },
     async verified(id, { amr, txn }) {
-      await database.transaction(async (sql) => {
+      return database.transaction(async (sql) => {
         const rows = await sql.query<{ person: string }>(
           `update browser_sessions set verified_at = $2,
-             amr = amr || array(select unnest($3::text[]) except select unnest(amr)) where id_hash = $1 returning person`,
+             amr = amr || array(select unnest($3::text[]) except select unnest(amr))
+           where id_hash = $1 and ${counts} returning person`,
           [hashOf(id), new Date(clock.now()), amr],
         )
         for (const { person } of rows)
           await record(sql, atPages(person, txn), { event: 'user_verified', amr })
+        return rows.length > 0
       })
     },
     async end(id, txn) {
@@ -179,3 +187,6 @@ const isRevoked = (now: '$1' | '$2') => `exists (
 const isWhoTheyWere = `(upstream_person is null or browser_sessions.person = coalesce(
   (select link.person from account_links as link where link.issuer = upstream_issuer and link.sub = upstream_sub),
   upstream_person))`
+
+// With `$2` for now.
+const counts = `expires_at > $2 and not ${isRevoked('$2')} and ${isWhoTheyWere}`

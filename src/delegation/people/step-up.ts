@@ -5,9 +5,9 @@ import type { BrowserSession, Sessions } from './sessions.ts'
 
 /**
  * Why nobody was verified. `not_yours`: a passkey of somebody else. `too_young`: it counts a day after it was
- * added.
+ * added. `signed_out`: the session ended meanwhile.
  */
-export type StepUpRefusal = PasskeyRefusal | 'unavailable' | 'not_yours' | 'too_young'
+export type StepUpRefusal = PasskeyRefusal | 'unavailable' | 'not_yours' | 'too_young' | 'signed_out'
 
 /**
  * Whoever is signed in shows once more that it is they who sit there, by a passkey of theirs, for what they
@@ -71,7 +71,7 @@ export function createStepUp({ passkeys, sessions, clock }: StepUpDeps): StepUp 
       // A device of a family or an office holds passkeys of several people.
       if (verified.value.person !== session.person) return refuse('not_yours')
       if (!verified.value.verifies) return refuse('too_young')
-      await sessions.verified(id, { amr: passkeyAmr, txn })
+      if (!(await sessions.verified(id, { amr: passkeyAmr, txn }))) return refuse('signed_out')
       const amr = [...new Set([...session.amr, ...passkeyAmr])]
       return ok({ verifiedAt: new Date(clock.now()), amr })
     },

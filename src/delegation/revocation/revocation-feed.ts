@@ -3,6 +3,7 @@ import { createFollower, type Follower } from '../../kernel/follower.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import { countRows, type Listener, type Sql, type SqlValue } from '../../store/sql.ts'
+import { keptMs } from './revocations.ts'
 
 /**
  * What this process has heard of who may no longer act: the deny-list in memory, and the number of the last
@@ -22,10 +23,10 @@ export interface RevocationFeed extends AsyncDisposable {
    */
   readonly current: number | undefined
   /**
-   * Whether one of these keys (see `denyKey`) is on the list. Only to be believed while `current` is a
-   * number.
+   * Whether one of these keys (see `denyKey`) is on the list as it was at `at`, milliseconds since the epoch
+   * and at most an hour ago. Only to be believed while `current` is a number.
    */
-  isDenied(keys: readonly string[]): boolean
+  isDenied(keys: readonly string[], at: number): boolean
   /**
    * Called for each change in order, before `current` names it. `all`: any number of changes, of anything.
    */
@@ -174,13 +175,13 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
     get current() {
       return readTo === noticeCount && !isOlder && isHeardWithin(freshMs) ? applied : undefined
     },
-    isDenied: (keys) => keys.some((key) => (denied.get(key) ?? 0) > clock.now()),
+    isDenied: (keys, at) => keys.some((key) => (denied.get(key) ?? 0) > at),
     onChange(listener) {
       listeners.push(listener)
     },
     refresh: follower.refresh,
     async sweep() {
-      for (const [key, expiresAt] of denied) if (expiresAt <= clock.now()) denied.delete(key)
+      for (const [key, expiresAt] of denied) if (expiresAt <= clock.now() - keptMs) denied.delete(key)
       return countRows(
         database,
         `delete from revocation_feed_changes where at < now() - interval '1 hour' returning version`,

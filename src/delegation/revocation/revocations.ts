@@ -15,9 +15,12 @@ export interface Revocations {
   revoke(target: RevocationTarget, options: { readonly until?: Date; readonly reason: string }): Promise<void>
   /** Takes one back. False: there was none. Tokens that have not ended count again. */
   lift(target: RevocationTarget): Promise<boolean>
-  /** Drops rows that are over, and returns how many. */
+  /** Drops rows that have been over for an hour, and returns how many. */
   sweep(): Promise<number>
 }
+
+/** What is over is kept for so long: an import that outlives its token is held to it. */
+export const keptMs = 3_600_000
 
 /** Writes rows. Does NOT check who asks. */
 export function createRevocations({ sql, clock }: Pick<Runtime, 'sql' | 'clock'>): Revocations {
@@ -38,7 +41,9 @@ export function createRevocations({ sql, clock }: Pick<Runtime, 'sql' | 'clock'>
       return (await countRows(sql, text, [target.kind, revocationKey(target)])) > 0
     },
     sweep: () =>
-      countRows(sql, 'delete from revocations where until < $1 returning key', [new Date(clock.now())]),
+      countRows(sql, 'delete from revocations where until < $1 returning key', [
+        new Date(clock.now() - keptMs),
+      ]),
   }
 }
 

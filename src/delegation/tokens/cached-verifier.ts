@@ -3,11 +3,11 @@ import { inAction, type Principal } from '../../kernel/principal.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import type { RevocationFeed } from '../revocation/revocation-feed.ts'
-import type { PresentedProof, Proofs } from './dpop.ts'
+import type { Proofs } from './dpop.ts'
 import type { Resource } from './issuers.ts'
 import { createPrincipalCache } from './principal-cache.ts'
 import type { VerifyReason } from './reasons.ts'
-import type { JudgedToken, TokenJudge, Verifier } from './verify.ts'
+import { type JudgedToken, momentOf, type Presented, type TokenJudge, type Verifier } from './verify.ts'
 
 export interface CachedVerifierDeps extends Pick<Runtime, 'clock' | 'newTxn'> {
   readonly judge: TokenJudge
@@ -31,12 +31,17 @@ export function createCachedVerifier(deps: CachedVerifierDeps): Verifier {
   const { judge, authority, clock, newTxn, proofs, max = 10_000 } = deps
   const cache = createPrincipalCache<Remembered>(authority, max)
 
-  const stands = ({ until: validUntil, deniable, issuer, edition }: Remembered): boolean =>
-    validUntil > clock.now() && issuer.keys.edition() === edition && !authority.isDenied(deniable)
+  function stands(
+    { principal, until: validUntil, deniable, issuer, edition }: Remembered,
+    underWay: boolean,
+  ): boolean {
+    const at = momentOf(principal.expiresAt, clock.now(), underWay)
+    return validUntil > at && issuer.keys.edition() === edition && !authority.isDenied(deniable, at)
+  }
 
-  function recall(key: string): Principal | undefined {
+  function recall(key: string, underWay: boolean): Principal | undefined {
     const remembered = cache.get(key)
-    if (remembered === undefined || !stands(remembered)) return undefined
+    if (remembered === undefined || !stands(remembered, underWay)) return undefined
     return remembered.hasOwnTxn ? remembered.principal : inAction(remembered.principal, newTxn())
   }
 
@@ -44,8 +49,9 @@ export function createCachedVerifier(deps: CachedVerifierDeps): Verifier {
     token: string,
     resource: Resource,
     key: string,
+    presented: Presented | undefined,
   ): Promise<Result<Principal, VerifyReason>> {
-    const judged = await judge.judge(token, resource)
+    const judged = await judge.judge(token, resource, presented)
     if (!judged.ok) return judged
     const { principal, until: validUntil, deniable, hasOwnTxn, issuer, edition, version } = judged.value
     const remembered = { principal, until: validUntil, deniable, hasOwnTxn, issuer, edition }
@@ -54,13 +60,14 @@ export function createCachedVerifier(deps: CachedVerifierDeps): Verifier {
   }
 
   return {
-    async verify(token, resource, presentedProof) {
+    async verify(token, resource, presented) {
       authority.assertHeard()
       const key = `${resource} ${hash('sha256', token, 'base64url')}`
-      const remembered = recall(key)
-      const found = remembered === undefined ? await judgeAnew(token, resource, key) : ok(remembered)
+      const remembered = recall(key, presented === 'under_way')
+      const found =
+        remembered === undefined ? await judgeAnew(token, resource, key, presented) : ok(remembered)
       if (!found.ok) return found
-      const possession = await checkPossession(token, found.value.boundTo, presentedProof, proofs)
+      const possession = await checkPossession(token, found.value.boundTo, presented, proofs)
       return possession.ok ? found : possession
     },
     async examine(token) {
@@ -78,14 +85,14 @@ export function createCachedVerifier(deps: CachedVerifierDeps): Verifier {
 async function checkPossession(
   token: string,
   boundTo: string | undefined,
-  presentedProof: PresentedProof | 'proven' | undefined,
+  presented: Presented | undefined,
   proofs: Pick<Proofs, 'check'>,
 ): Promise<Result<true, VerifyReason>> {
-  if (presentedProof === 'proven') return ok(true)
-  if (boundTo === undefined) return presentedProof === undefined ? ok(true) : refuse('not_bound')
+  if (presented === 'proven' || presented === 'under_way') return ok(true)
+  if (boundTo === undefined) return presented === undefined ? ok(true) : refuse('not_bound')
   // Stolen, it would be as good as in its owner's hands.
-  if (presentedProof === undefined) return refuse('proof_missing')
-  const possession = await proofs.check(presentedProof, { accessToken: token })
+  if (presented === undefined) return refuse('proof_missing')
+  const possession = await proofs.check(presented, { accessToken: token })
   if (!possession.ok) return refuse(possession.reason === 'use_dpop_nonce' ? 'nonce_needed' : 'proof_invalid')
   return possession.value === boundTo ? ok(true) : refuse('proof_of_another_key')
 }

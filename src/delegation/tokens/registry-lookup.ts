@@ -36,7 +36,7 @@ export function createRegistryLookup({
       const deniable = deniableOf(question, registered)
       // It stands as of the last change: what was said of it then is said of it now.
       const { current: version = registered.version } = authority
-      return { ...registered, revoked: authority.isDenied(deniable), version, deniable }
+      return { ...registered, revoked: authority.isDenied(deniable, now), version, deniable }
     }
     const found = await readRegistries(sql, question)
     if (!awaitsDelegation(question, found)) cache.put(key, found, found.version, found.delegation?.id)

@@ -7,6 +7,8 @@ import { type RevocationTarget, revocationKey } from '../revocation/revocations.
 /** What the registries say about one token, read at one moment. */
 export interface RegistryEntries {
   readonly client: Client | undefined
+  /** Digest of the client's keys; undefined where it has none. */
+  readonly clientKeys: string | undefined
   /** One for each link of the chain, in its order; undefined where it is not registered. */
   readonly agents: readonly (RegisteredAgent | undefined)[]
   /** The service that the client is, where it is registered. */
@@ -124,6 +126,7 @@ with service as (
 )
 select
   (select to_json(c) from (select client_id, kind, agent, service from clients where client_id = $1) as c) as client,
+  (select encode(sha256(convert_to(jwks::text, 'UTF8')), 'hex') from clients where client_id = $1) as "clientKeys",
   (select name from service) as service,
   (select coalesce(json_agg(chain order by link), '[]') from chain) as agents,
   (select to_json(d) from (

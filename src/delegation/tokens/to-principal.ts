@@ -74,6 +74,7 @@ export async function toPrincipal(
   if (!party.ok) return party
   const agents = registered.agents.filter((agent) => agent !== undefined)
   const hasOwnTxn = isTxn(claims.txn)
+  const { clientKeys: keys } = registered
   const principal: Principal = {
     ...party.value,
     client,
@@ -82,6 +83,7 @@ export async function toPrincipal(
     ...(read.value.grant !== undefined && { grant: read.value.grant }),
     ...(issuer.kind === 'own' && claims.grant_id !== undefined ? { grantId: claims.grant_id } : {}),
     ...(claims.cnf !== undefined && { boundTo: claims.cnf.jkt }),
+    ...(party.value.kind === 'service' && keys !== undefined && { clientKeys: keys }),
     txn: isTxn(claims.txn) ? claims.txn : deps.newTxn(),
     ...(claims.auth_time === undefined ? {} : { authTime: claims.auth_time }),
     expiresAt: claims.exp,

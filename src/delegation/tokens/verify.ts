@@ -21,20 +21,22 @@ import type { RegistryLookup } from './registry-lookup.ts'
 import { isPlainEs256, verifiesEs256 } from './signature.ts'
 import { type Judgement, type TokenUse, toPrincipal } from './to-principal.ts'
 
+/**
+ * What comes with a token. `proven`: the same request proved its key before, and waited since. `under_way`:
+ * that request is still being read, and may outlive its token. Judged as of the token's last moment, it ends
+ * with what was taken back by then, or since.
+ */
+export type Presented = PresentedProof | 'proven' | 'under_way'
+
 /** Verifies access tokens. Refuses whatever it cannot check. */
 export interface Verifier {
   /**
    * Turns an access token into who asks, or refuses it; {@link outer} turns the reason into an error code.
-   * `presentedProof`: the proof that came with it under the scheme `DPoP`; left out for `Bearer`. A token
-   * that is bound to a key needs the one, a token that is not the other. The proof is checked on every call:
-   * it is good once. `proven`: the same request proved the key before, and waited since. Throws only when the
-   * database cannot be asked (`storage_unavailable`), which is a refusal too.
+   * `presented`: the proof that came with it under the scheme `DPoP`; left out for `Bearer`. A token that is
+   * bound to a key needs the one, a token that is not the other. The proof is checked on every call: it is
+   * good once. Throws only when the database cannot be asked (`storage_unavailable`), which is a refusal too.
    */
-  verify(
-    token: string,
-    resource: Resource,
-    presentedProof?: PresentedProof | 'proven',
-  ): Promise<Result<Principal, VerifyReason>>
+  verify(token: string, resource: Resource, presented?: Presented): Promise<Result<Principal, VerifyReason>>
   /**
    * Examines a token of our own issuer that may be for any one audience. NOT checked: whether whoever shows
    * it has any business with that audience, nor that they prove the key it is bound to (`cnf`); the caller
@@ -54,7 +56,7 @@ export interface Verifier {
  * what is revoked.
  */
 export interface TokenJudge {
-  judge(token: string, resource: Resource): Promise<Result<JudgedToken, VerifyReason>>
+  judge(token: string, resource: Resource, presented?: Presented): Promise<Result<JudgedToken, VerifyReason>>
   /** A token of our own issuer for any one audience. */
   examine(token: string): Promise<Result<JudgedToken, VerifyReason>>
   /** A token for an exchange: ours, or a trusted issuer's. */
@@ -126,7 +128,7 @@ export function createTokenJudge({ issuers, lookUp, clock, demo, newTxn }: Token
     token: string,
     issuer: IssuerSource,
     { edition, ...signed }: Signed & Pick<JudgedToken, 'edition'>,
-    { use, audience: audienceIn, foreignDetails }: Purpose,
+    { use, audience: audienceIn, foreignDetails, underWay = false }: Purpose,
   ): Promise<Result<JudgedToken, VerifyReason>> {
     const payload = await signedPayload(token, issuer, signed)
     if (!payload.ok) return payload
@@ -135,9 +137,10 @@ export function createTokenJudge({ issuers, lookUp, clock, demo, newTxn }: Token
     const claims = parsed.value
     const audience = audienceIn(claims)
     if (audience === undefined || !isFor(claims.aud, audience)) return refuse('wrong_audience')
-    const sound = isSound(claims, issuer, { now: clock.now() / 1_000, demo })
+    const at = momentOf(claims.exp, clock.now(), underWay)
+    const sound = isSound(claims, issuer, { now: at / 1_000, demo })
     if (!sound.ok) return sound
-    const deps = { lookUp, clock, namespaces, newTxn, foreignDetails }
+    const deps = { lookUp, clock: { now: () => at }, namespaces, newTxn, foreignDetails }
     const judgement = await toPrincipal(claims, issuer, use, deps)
     if (!judgement.ok) return judgement
     const { actorsNamed } = payload.value
@@ -145,11 +148,12 @@ export function createTokenJudge({ issuers, lookUp, clock, demo, newTxn }: Token
   }
 
   return {
-    judge: (token, resource) =>
+    judge: (token, resource, presented) =>
       judge(token, ({ audiences }) => ({
         use: 'request',
         audience: () => audiences[resource],
         foreignDetails: false,
+        underWay: presented === 'under_way',
       })),
     examine: (token) =>
       judge(token, ({ kind }) =>
@@ -168,7 +172,15 @@ interface Purpose {
   readonly audience: (claims: Claims) => string | undefined
   /** Whether details of other APIs may stand in it. */
   readonly foreignDetails: boolean
+  readonly underWay?: boolean
 }
+
+/**
+ * Milliseconds since the epoch as of which a token is judged, of one that ends in that second since the
+ * epoch.
+ */
+export const momentOf = (expiresAt: number, now: number, underWay: boolean): number =>
+  underWay ? Math.min(now, expiresAt * 1_000 - 1) : now
 
 const tooMany = (): AppError =>
   new AppError('authorization_unavailable', {

@@ -3,6 +3,7 @@ import type { ErrorCode } from '@remit/contract/errors'
 import type { MiddlewareHandler } from 'hono'
 import { scopesOfKind } from '../../delegation/registry/claims.ts'
 import type { PresentedProof } from '../../delegation/tokens/dpop.ts'
+import type { Presented } from '../../delegation/tokens/verify.ts'
 import { assertNotAborted } from '../../kernel/assert-not-aborted.ts'
 import { AppError, type Challenge, overloaded } from '../../kernel/errors.ts'
 import type { Principal, PrincipalKind, Scope } from '../../kernel/principal.ts'
@@ -13,13 +14,10 @@ import type { AppContext, AppEnv } from '../env.ts'
 export interface BearerDeps {
   /**
    * Turns a token for this resource into its principal, or the outer code of its refusal, with the inner one
-   * as `detail`. `proof`: what came with it under the scheme `DPoP`; undefined under `Bearer`; `proven` where
-   * the same request is looked at again.
+   * as `detail`. `proof`: what came with it under the scheme `DPoP`; undefined under `Bearer`; else what the
+   * same request is looked at again for.
    */
-  readonly verify: (
-    token: string,
-    proof: PresentedProof | 'proven' | undefined,
-  ) => Promise<Result<Principal, ErrorCode>>
+  readonly verify: (token: string, proof: Presented | undefined) => Promise<Result<Principal, ErrorCode>>
   /** Called once the principal is known, before any work: throws 429. */
   readonly admit: (principal: Principal) => void
   /** What a proof is made for begins with it, whatever `Host` says. */
@@ -61,7 +59,7 @@ export function createRequireBearer(dependencies: BearerDeps): RequireBearer {
         throw refusal('invalid_token', { scopes: neededBy(requirement), isBare: header === '' })
       // On every answer: the next request needs no round trip for it.
       if (presentedToken.presented !== undefined) c.header('dpop-nonce', nonce())
-      const verifiedBy = async (proof: PresentedProof | 'proven' | undefined): Promise<Principal> => {
+      const verifiedBy = async (proof: Presented | undefined): Promise<Principal> => {
         const verified = await verify(presentedToken.token, proof)
         if (verified.ok) return verified.value
         throw refusal(verified.reason, {
@@ -80,10 +78,10 @@ export function createRequireBearer(dependencies: BearerDeps): RequireBearer {
       if (!isMet(requirement, principal))
         throw refusal('insufficient_scope', { scopes: neededBy(requirement, principal.kind) })
       assertNotAborted(c.get('over'))
-      const assertStands = async (): Promise<void> => {
+      const assertStands = async (as: 'proven' | 'under_way' = 'proven'): Promise<void> => {
         const { txn } = principal
         // Narrowed meanwhile: it comes again, as what it is now.
-        if (!isDeepStrictEqual({ ...(await verifiedBy('proven')), txn }, principal)) throw overloaded()
+        if (!isDeepStrictEqual({ ...(await verifiedBy(as)), txn }, principal)) throw overloaded()
       }
       c.set('deadline', { ...c.get('deadline'), assertStands })
       await next()

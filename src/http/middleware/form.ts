@@ -1,19 +1,30 @@
+import type { MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { AppError } from '../../kernel/errors.ts'
-import type { AppContext } from '../env.ts'
+import type { AppContext, AppEnv } from '../env.ts'
 
 /** What a form holds: a text, a file, or several where a name comes more than once. */
 export type Fields = Readonly<Record<string, unknown>>
 
 const formBytesMax = 64 * 1024
 
-/** Small enough to be read whole. */
-export const formLimit = bodyLimit({
+const formLimit = bodyLimit({
   maxSize: formBytesMax,
   onError: () => {
     throw new AppError('payload_too_large')
   },
 })
+
+/**
+ * Reads a body of at most 64 KiB before whoever comes next asks who sent it: its sender may take two minutes,
+ * in which their session may end.
+ */
+export const wholeForm: MiddlewareHandler<AppEnv> = (c, next) =>
+  formLimit(c, async () => {
+    // Kept, for each who parses it. One that broke off is theirs to refuse.
+    await c.req.arrayBuffer().catch(() => undefined)
+    await next()
+  })
 
 /** Whether a request is a form of a page, not a program's JSON. */
 export const isForm = (c: AppContext): boolean =>

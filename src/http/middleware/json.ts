@@ -7,7 +7,7 @@ import type { AppEnv } from '../env.ts'
 
 /**
  * What stands before a route with a JSON body: it says that it is JSON (415), is small enough (413) and
- * plain.
+ * plain, and once all of it is there whoever asks may still ask.
  */
 export const jsonBody = (bytesMax: number, types: readonly string[] = ['application/json']) =>
   [requireJson(types), smallBody(bytesMax), requirePlain] as const
@@ -42,6 +42,8 @@ export function smallBody(bytesMax: number): MiddlewareHandler<AppEnv> {
 const requirePlain: MiddlewareHandler<AppEnv> = async function plainJson(c, next) {
   // Read once and kept; each who asks for JSON parses it again.
   const text = await c.req.text().catch(() => '')
+  // Its sender may take two minutes, in which their token may be over.
+  await c.get('deadline').assertStands?.()
   if (await hasTooManyParts(text))
     throw new AppError('payload_too_large', {
       public: `A body has at most ${partsMax} members and elements.`,

@@ -9,7 +9,7 @@ import { onwardsPage } from '../pages/onwards.ts'
 import { showPage } from '../pages/show.ts'
 import { createSessionCookie } from '../sign-in/cookies.ts'
 import { ownPage } from '../sign-in/next.ts'
-import { formLimit, isForm } from './form.ts'
+import { isForm, wholeForm } from './form.ts'
 
 /** What {@link createRequireSession} works with. */
 export interface SessionDeps {
@@ -57,26 +57,23 @@ export function createRequireSession(dependencies: SessionDeps): RequireSession 
     async function session(c, next) {
       if (c.req.header('authorization') !== undefined)
         throw new AppError('forbidden', { public: 'Only the person themself may do this, in their browser.' })
-      const id = sessionCookie.read(c)
-      const found = id === undefined ? undefined : await sessions.find(id)
-      // Comes here once more, from a page of ours.
-      if (found === undefined)
-        return isLedHere(c) ? showPage(c, onwardsPage(ownPage(c.req.path))) : toSignIn(c)
-      if (!write) return pass(found)
-      if (c.req.header('origin') !== origin)
-        throw new AppError('forbidden', { public: 'This request did not come from our page.' })
-      // Only now is a body of its size read.
-      return formLimit(c, async () => {
-        const refusal = await judge(found)
-        if (refusal !== undefined) {
-          c.res = refusal
-          return
-        }
-        await pass(found)
-      })
+      return write ? wholeForm(c, admit) : admit()
 
-      async function judge({ csrf, signedInAt }: BrowserSession): Promise<Response | undefined> {
-        if ((await tokenOf(c)) !== csrf)
+      async function admit(): Promise<void> {
+        const id = sessionCookie.read(c)
+        const found = id === undefined ? undefined : await sessions.find(id)
+        const refusal = await judge(found)
+        if (refusal !== undefined) c.res = refusal
+        else if (found !== undefined) await pass(found)
+      }
+
+      async function judge(found: BrowserSession | undefined): Promise<Response | undefined> {
+        // Comes here once more, from a page of ours.
+        if (found === undefined)
+          return isLedHere(c) ? showPage(c, onwardsPage(ownPage(c.req.path))) : toSignIn(c)
+        if (!write) return undefined
+        const { csrf, signedInAt } = found
+        if (c.req.header('origin') !== origin || (await tokenOf(c)) !== csrf)
           throw new AppError('forbidden', { public: 'This request did not come from our page.' })
         return recent && !isRecent(signedInAt, now()) ? toSignIn(c) : undefined
       }

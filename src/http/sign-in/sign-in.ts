@@ -2,7 +2,7 @@ import { html } from 'hono/html'
 import type { SignedIn, SignIns } from '../../delegation/people/sign-ins.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { App, AppContext } from '../env.ts'
-import { type Fields, formLimit } from '../middleware/form.ts'
+import { type Fields, wholeForm } from '../middleware/form.ts'
 import { type Html, hiddenField, page } from '../pages/layout.ts'
 import { scriptTag } from '../pages/passkey-script.ts'
 import { showPage } from '../pages/show.ts'
@@ -112,7 +112,7 @@ export function createSignIn({ methods, signIns, knownBrowser, publicUrl, hint }
     show,
     mount(routes, base, openForm) {
       for (const { method, path, take } of methods.flatMap(({ steps }) => steps)) {
-        routes.on(method, `${base}${path}`, formLimit, async (c: AppContext) => {
+        routes.on(method, `${base}${path}`, wholeForm, async (c: AppContext) => {
           const form = await openForm(c)
           if (form instanceof Response) return form
           const fields = method === 'post' ? await ownForm(c, { csrf: form.csrf, publicUrl }) : {}

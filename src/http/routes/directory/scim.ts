@@ -1,5 +1,5 @@
 import type { MiddlewareHandler } from 'hono'
-import type { Directories } from '../../../directory/directories.ts'
+import type { Directories, Directory } from '../../../directory/directories.ts'
 import { directoryActor } from '../../../directory/memberships.ts'
 import { notFound, ScimError } from '../../../directory/scim/errors.ts'
 import { bodyBytesMax } from '../../../directory/scim/limits.ts'
@@ -27,12 +27,17 @@ export function scimRoutes({ scim, directories }: ScimRoutesDeps): App {
 
   const requireDirectory: MiddlewareHandler = async function bearer(c: AppContext, next) {
     const [scheme, token, ...more] = (c.req.header('authorization') ?? '').split(' ')
-    const directory =
-      scheme?.toLowerCase() === 'bearer' && token !== undefined && more.length === 0
-        ? await directories.authenticate(token)
-        : undefined
-    if (directory === undefined)
+    const authenticate = async (): Promise<Directory> => {
+      const directory =
+        scheme?.toLowerCase() === 'bearer' && token !== undefined && more.length === 0
+          ? await directories.authenticate(token)
+          : undefined
+      if (directory !== undefined) return directory
       throw new AppError('invalid_token', { headers: { 'www-authenticate': 'Bearer realm="scim"' } })
+    }
+    const directory = await authenticate()
+    const assertStands = async (): Promise<void> => void (await authenticate())
+    c.set('deadline', { ...c.get('deadline'), assertStands })
     const recordedAs = { ...directoryActor(directory, c.get('txn')), over: c.get('over') }
     callers.set(c, { directory, recordedAs })
     await next()

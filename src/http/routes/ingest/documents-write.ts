@@ -125,9 +125,11 @@ export function importRoutes({ ingest, requireBearer }: ImportRouteDeps): App {
     if (options.mode === 'snapshot' && options.collection === undefined)
       throw invalid('collection', 'Is needed with mode=snapshot.')
     const key = idempotencyKeyOf(c)
+    const { assertStands } = c.get('deadline')
     const jobId = await ingest.importAll(c.get('principal'), {
       body: c.req.raw.body ?? new Blob([]).stream(),
       signal: c.get('over'),
+      assertStands: () => assertStands?.('under_way') ?? Promise.resolve(),
       ...(key !== undefined && { idempotencyKey: key }),
       ...(options.collection !== undefined && {
         snapshot: {

@@ -9,7 +9,7 @@ import { proofAlgorithms } from '../../../delegation/tokens/dpop.ts'
 import { AppError } from '../../../kernel/errors.ts'
 import { type App, type AppContext, createRouter } from '../../env.ts'
 import { type BegunLimit, begunAt } from '../../middleware/begun.ts'
-import { formLimit, textOf, textsOf } from '../../middleware/form.ts'
+import { textOf, textsOf, wholeForm } from '../../middleware/form.ts'
 import { consentPage } from '../../pages/consent.ts'
 import { pageHeaders } from '../../pages/layout.ts'
 import { showPage } from '../../pages/show.ts'
@@ -46,7 +46,7 @@ export function oauthRoutes(dependencies: OauthRoutesDeps): App {
     return pending.prompt === 'login' ? signInAt(c, pending, node) : c.redirect(path(pending), 303)
   })
 
-  routes.post('/oauth/interaction/:uid/consent', formLimit, async (c) => {
+  routes.post('/oauth/interaction/:uid/consent', wholeForm, async (c) => {
     const { pending, node } = await openPending(c)
     const fields = await ownForm(c, { csrf: pending.csrf, publicUrl })
     if (pending.prompt !== 'consent') return c.redirect(path(pending), 303)
@@ -72,7 +72,7 @@ export function oauthRoutes(dependencies: OauthRoutesDeps): App {
     }
   })
 
-  routes.post('/oauth/interaction/:uid/refuse', formLimit, async (c) => {
+  routes.post('/oauth/interaction/:uid/refuse', wholeForm, async (c) => {
     const { pending, node } = await openPending(c)
     await ownForm(c, { csrf: pending.csrf, publicUrl })
     return c.redirect(await interactions.refuse(node.incoming, node.outgoing, pending, c.get('txn')), 303)
