@@ -103,6 +103,43 @@ describe('a Redmine as a source', { ...needsRedmine, timeout: 400_000 }, () => {
     ])
   })
 
+  test('lets nobody read by the trackers that Redmine lists where it lists them to whoever asks', async () => {
+    const world = await openSmall(server)
+    await world.ruby(`
+      issue['bug']
+      issue['secret', tracker: Tracker.last]
+      dev.set_permission_trackers(:view_issues, [Tracker.first.id])
+      dev.save!
+      # As derivatives have it.
+      $lists_all = true
+      Tracker.singleton_class.prepend(Module.new { def visible(*) = $lists_all ? all : super })`)
+    try {
+      const { failed } = await world.sync()
+      expect(world.readable()).toEqual({ bug: 'dan', secret: 'dan' })
+      expect(failed).toMatchObject([{ name: `role ${world.roles.dev}` }])
+    } finally {
+      await world.ruby('$lists_all = false')
+    }
+    await world.sync()
+    expect(world.readable()).toEqual({ bug: 'anne bob dan', secret: 'dan' })
+  })
+
+  test('lets nobody read issues by a role until an answer of Redmine leaves a tracker out', async () => {
+    const world = await openSmall(server)
+    await world.ruby(`issue['issue']; write['a', 'Page', 'page']`)
+    await world.sync()
+    await world.ruby(`Member.find_by(project: project['a'], principal: user['canary']).destroy`)
+    const { failed } = await world.sync()
+    expect(world.readable()).toEqual({ issue: 'dan', page: 'anne bob dan' })
+    expect(failed).toMatchObject([{ name: `role ${world.roles.dev}` }])
+    // A role that is limited shows it as well.
+    await world.ruby(`
+      dev.set_permission_trackers(:view_issues, [Tracker.first.id])
+      dev.save!`)
+    expect(await world.sync()).toMatchObject({ failed: [] })
+    expect(world.readable()).toEqual({ issue: 'anne bob dan', page: 'anne bob dan' })
+  })
+
   test('publishes nothing of what was written after somebody was shut out', async () => {
     const world = await openSmall(server)
     await world.ruby(`issue['old']; write['a', 'Page', 'old page']`)
@@ -447,12 +484,12 @@ describe('a Redmine as a source', { ...needsRedmine, timeout: 400_000 }, () => {
       '/users.json': 1,
       '/groups.json': 1,
       '/roles.json': 1,
-      '/roles/N.json': 2,
+      '/roles/N.json': 3,
       '/trackers.json': 1,
       '/projects.json': 1,
       '/projects/N/memberships.json': 2,
-      // In the place of one who holds the role alone.
-      '/projects/N.json': 1,
+      // In the place of one who sees no issues, by itself, and in the place of one who holds the role alone.
+      '/projects/N.json': 3,
       '/issues.json': 1,
       '/projects/N/wiki/index.json': 2,
     })

@@ -15,7 +15,8 @@ import type { RedmineServer } from './server.ts'
 
 /**
  * Anne and Bob are developers of the private project `a`; Carol is nobody there, and Dan administers. Project
- * `b` is empty, and private too. Made once in a server: what a test changed is undone by a copy of it.
+ * `b` is empty, and private too. By the canary it shows that Redmine lists to each only the trackers whose
+ * issues they see. Made once in a server: what a test changed is undone by a copy of it.
  */
 const setup = `
   connection = ActiveRecord::Base.connection
@@ -33,7 +34,7 @@ const setup = `
     Role.anonymous
     Role.non_member.update!(permissions: [:view_issues, :view_wiki_pages])
     dev = Role.create!(name: 'Dev', permissions: [:view_issues, :view_wiki_pages, :add_issue_notes])
-    users = %w[service anne bob carol dan].to_h do |login|
+    users = %w[service anne bob carol dan canary].to_h do |login|
       user = User.new(firstname: login, lastname: login, mail: login + '@example.org')
       user.login = login
       user.admin = %w[service dan].include?(login)
@@ -48,6 +49,8 @@ const setup = `
       Wiki.create!(project: project, start_page: 'Wiki') unless project.wiki
     end
     %w[anne bob].each { |login| Member.create!(project: Project.find('a'), principal: users[login], roles: [dev]) }
+    blind = Role.create!(name: 'Blind', permissions: [:view_wiki_pages])
+    Member.create!(project: Project.find('a'), principal: users['canary'], roles: [blind])
     $made = { ids: users.transform_values(&:id), key: users['service'].api_key, anne_key: users['anne'].api_key,
       dev: dev.id, non_member: Role.non_member.id }
     $kept = SQLite3::Database.new(':memory:')

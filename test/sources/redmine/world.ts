@@ -48,6 +48,8 @@ const setup = `
     project.set_parent!(Project.find_by(identifier: "p#{(index - 1) / 2}")) if index > 1
     project
   end
+  blind = Role.create!(name: 'blind', permissions: [:view_wiki_pages])
+  Member.create!(project: projects[0], principal: make.call('canary', false), roles: [blind])
   { key: service.api_key, non_member_role: Role.non_member.id, people: people.map { |user| { id: user.id, login: user.login } } }`
 
 /** What may be done, with how much weight. Each says what it did; nil is nothing. */
@@ -153,7 +155,7 @@ const acts: readonly (readonly [number, string])[] = [
   ],
   [
     5,
-    `member = pick.call(Member.all.select(&:deletable?)) or next
+    `member = pick.call(Member.all.select { |one| one.deletable? && one.principal.name != 'canary canary' }) or next
      member.destroy
      "no member #{member.principal.name} of #{member.project.name}"`,
   ],
@@ -242,7 +244,7 @@ const line = (code: string, args: object): string => `
     chance = ->(probability) { draw.rand < probability }
     text = "text#{args['n']}"
     people = User.where(id: args['people']).to_a
-    roles = Role.givable.to_a
+    roles = Role.givable.where.not(name: 'blind').to_a
     begin
       [1].map { ${code} }.first || 'nothing'
     rescue ActiveRecord::RecordInvalid => e

@@ -116,7 +116,8 @@ export class Mapping {
     const verdict = sees(roles)
     if (verdict === undefined) {
       const name = roles.length === 1 ? `role ${roles[0]}` : `roles ${roles.join(' and ')} together`
-      const problem = 'What Redmine answers does not tell which trackers they are limited to.'
+      const problem =
+        'What Redmine answers does not tell which trackers they are limited to (docs/sources-redmine.md).'
       this.#unknown.set(name, { name, problem })
     }
     return verdict === true

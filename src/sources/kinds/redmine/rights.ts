@@ -124,7 +124,7 @@ export async function readRights(
   const trackerList = await api.get('/trackers.json', z.object({ trackers: z.array(named) }), options)
   const trackers = trackerList.value.trackers.map(({ id }) => id).sort(ascending)
   const projects = await readProjects(api, nonMemberRole, signal)
-  const permits = new Permits()
+  const permits = await askWitnesses(api, { accounts, roles, projects }, signal)
   const ids = new Set(people.map(({ account }) => account))
   const heldRoles = new Set(
     [...projects.values()].flatMap((project) => [
@@ -133,7 +133,6 @@ export async function readRights(
     ]),
   )
   const facts = { accounts, groups, roles, projects, trackers, permits, heldRoles, self: self.user.id }
-  await askWitnesses(api, facts, signal)
   return { ...facts, text: textOf(facts, ids) }
 }
 
@@ -249,34 +248,52 @@ interface Witness {
   readonly roles: readonly number[]
 }
 
+type Asked = Pick<Rights, 'accounts' | 'roles' | 'projects'>
+
 /**
  * Asks Redmine in the place of as few accounts as tell which roles see which trackers: first of those that
- * hold one role alone.
+ * hold one role alone. Some versions and derivatives list all trackers to whoever asks. So nothing is known
+ * unless an answer leaves out a tracker that the administrator's has.
  */
-async function askWitnesses(api: RedmineApi, facts: Facts, signal: AbortSignal | undefined): Promise<void> {
-  const { permits } = facts
+async function askWitnesses(
+  api: RedmineApi,
+  asked: Asked,
+  signal: AbortSignal | undefined,
+): Promise<Permits> {
+  const permits = new Permits()
   const shape = z.object({ project: z.object({ trackers: z.array(named) }) })
-  for (const { login, project: askedProject, roles } of witnesses(facts)) {
-    const open = askedProject.trackers.filter((tracker) => permits.verdict(roles, tracker) === undefined)
-    if (open.length === 0) continue
-    const path = `/projects/${askedProject.id}.json?include=trackers`
+  let isFiltered = false
+  for (const { login, project, roles } of witnesses(asked)) {
+    const isBlind = roles.length === 0
+    const open = isBlind
+      ? project.trackers
+      : project.trackers.filter((tracker) => permits.verdict(roles, tracker) === undefined)
+    if (open.length === 0 || (isBlind && isFiltered)) continue
+    const path = `/projects/${project.id}.json?include=trackers`
     const found = await api.find(path, shape, { as: login, signal })
     if (found === undefined) continue
     const visible = new Set(found.value.project.trackers.map(({ id }) => id))
     for (const tracker of open) permits.add({ roles, tracker, isVisible: visible.has(tracker) })
+    if (isFiltered || open.every((tracker) => visible.has(tracker))) continue
+    // The list of projects may be made in another way than one of them.
+    const { value } = await api.get(path, shape, { signal })
+    isFiltered = value.project.trackers.some(({ id }) => !visible.has(id))
   }
+  return isFiltered ? permits : new Permits()
 }
 
-function witnesses({ accounts, roles, projects }: Facts): readonly Witness[] {
+/** Those without a role that sees issues come first, who see no tracker. */
+function witnesses({ accounts, roles, projects }: Asked): readonly Witness[] {
   const found: Witness[] = []
   const people = [...accounts.values()].filter(({ isAdmin }) => !isAdmin)
   for (const askedProject of projects.values()) {
     if (!askedProject.hasIssues) continue
     const knownKeys = new Set<string>()
     for (const { id, login } of people) {
-      const heldRoles = issueRoles(roles, rolesIn(askedProject, id))
+      const held = rolesIn(askedProject, id)
+      const heldRoles = issueRoles(roles, held)
       const key = heldRoles.join()
-      if (heldRoles.length === 0 || knownKeys.has(key)) continue
+      if (held.length === 0 || knownKeys.has(key)) continue
       knownKeys.add(key)
       found.push({ login, project: askedProject, roles: heldRoles })
     }
