@@ -63,9 +63,13 @@ export function createApp(dependencies: AppDeps): App {
   const app = createRouter()
   const onError = createErrorHandler({ publicUrl, log })
   app.onError(onError)
-  app.notFound((c: AppContext) =>
-    wantsPage(c) ? showPage(c, notFoundPage, { status: 404 }) : onError(new AppError('not_found'), c),
-  )
+  app.notFound((c: AppContext) => {
+    const methods = methodsAt(app, c.req.path)
+    const isElsewhere = methods.length === 0 || methods.includes(c.req.method)
+    if (!isElsewhere) c.header('allow', methods.join(', '))
+    const error = new AppError(isElsewhere ? 'not_found' : 'method_not_allowed')
+    return wantsPage(c) ? showPage(c, notFoundPage, { status: error.status as 404 }) : onError(error, c)
+  })
   app.use(
     '*',
     requireTrace,
@@ -91,6 +95,17 @@ export function createApp(dependencies: AppDeps): App {
   app.use('*', recordRefusals(dependencies.record))
   for (const routes of dependencies.routes) app.route('/', routes)
   return app
+}
+
+/** What is taken at a path, by the patterns of the routes alone: nobody learns from it what exists. */
+function methodsAt({ router, routes }: App, path: string): readonly string[] {
+  const known = new Set(routes.map(({ method }) => method))
+  // What stands before routes is there for every method.
+  known.delete('ALL')
+  const taken = [...known].filter((method) =>
+    router.match(method, path)[0].some(([[, route]]) => route.method === method),
+  )
+  return taken.includes('GET') ? [...taken, 'HEAD'] : taken
 }
 
 /**

@@ -14,6 +14,7 @@ export const errorCodes = {
   approval_required: { status: 403, title: 'The person has to agree to exactly this first.' },
   forbidden: { status: 403, title: 'The caller may not do this.' },
   not_found: { status: 404, title: 'There is nothing here for this caller.' },
+  method_not_allowed: { status: 405, title: 'This path does not take this method.' },
   conflict: { status: 409, title: 'The state of the resource does not allow this.' },
   connection_required: { status: 409, title: 'The person has not linked this account for this agent.' },
   reconnect_required: { status: 409, title: 'The person has to connect this account once more.' },

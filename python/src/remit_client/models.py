@@ -188,7 +188,7 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str | None = None
-    code: Literal["invalid_request", "malformed_body", "invalid_token", "invalid_dpop_proof", "use_dpop_nonce", "insufficient_user_authentication", "insufficient_scope", "actor_unauthorized", "approval_required", "forbidden", "not_found", "conflict", "connection_required", "reconnect_required", "idempotency_mismatch", "plan_outdated", "model_refused", "payload_too_large", "uri_too_long", "unsupported_media_type", "misdirected_request", "rate_limited", "internal_error", "authorization_unavailable", "search_unavailable", "provider_unavailable", "overloaded", "storage_unavailable", "deadline_exceeded", "outcome_unknown"]
+    code: Literal["invalid_request", "malformed_body", "invalid_token", "invalid_dpop_proof", "use_dpop_nonce", "insufficient_user_authentication", "insufficient_scope", "actor_unauthorized", "approval_required", "forbidden", "not_found", "method_not_allowed", "conflict", "connection_required", "reconnect_required", "idempotency_mismatch", "plan_outdated", "model_refused", "payload_too_large", "uri_too_long", "unsupported_media_type", "misdirected_request", "rate_limited", "internal_error", "authorization_unavailable", "search_unavailable", "provider_unavailable", "overloaded", "storage_unavailable", "deadline_exceeded", "outcome_unknown"]
     field: str | None = None
     txn: str
     authorization_details: list[ProblemAuthorizationDetail] | None = None

@@ -16,7 +16,6 @@ export type ScimType =
 const codes = {
   400: 'invalid_request',
   404: 'not_found',
-  405: 'not_found',
   409: 'conflict',
   412: 'conflict',
   413: 'payload_too_large',

@@ -56,10 +56,6 @@ export function scimRoutes({ scim, directories }: ScimRoutesDeps): App {
         throw new AppError('forbidden', { public: 'What describes this server is not filtered.' })
       return show(c, 200, scim.describe(callerOf(c), what))
     })
-  for (const what of ['ServiceProviderConfig', 'ResourceTypes', 'Schemas'] as const)
-    routes.all(`/scim/v2/${what}`, ...reads, () => {
-      throw new ScimError(405, 'What describes this server is read by GET.')
-    })
   for (const what of ['ResourceTypes', 'Schemas'] as const)
     routes.get(`/scim/v2/${what}/:name`, ...reads, (c) =>
       show(c, 200, scim.describe(callerOf(c), what, c.req.param('name'))),
