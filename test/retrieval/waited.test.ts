@@ -1,41 +1,42 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { callTool, openMcpWorld, textOf } from '../mcp/world.ts'
 import { createWordEmbedder } from '../support/embedder.ts'
-import type { World } from '../support/world.ts'
+import { noting, notingChecks, sentBy } from '../support/noting.ts'
+import { openWorld, type World, type WorldOptions } from '../support/world.ts'
 
 const words = createWordEmbedder()
 let moved = 0
 let held = Promise.withResolvers<void>()
 let world: World
-beforeAll(async () => {
-  world = await openMcpWorld({
-    env: { REQUEST_DEADLINE_MS: '20000' },
-    now: () => Date.now() + moved,
-    embedder: {
-      ...words,
-      async embedQuery(text, options) {
-        if (text === 'hold') await held.promise
-        return words.embedQuery(text, options)
-      },
+const options = {
+  now: () => Date.now() + moved,
+  embedder: {
+    ...words,
+    async embedQuery(text, options) {
+      if (text === 'hold') await held.promise
+      return words.embedQuery(text, options)
     },
-  })
+  },
+} satisfies WorldOptions
+beforeAll(async () => {
+  world = await openMcpWorld({ ...options, env: { REQUEST_DEADLINE_MS: '20000' } })
 })
 afterAll(() => world?.[Symbol.asyncDispose]())
 
-const gauge = async (name: string): Promise<number> => {
-  const { port } = world.config.ops
-  const text = await (await world.service.ops.request(`http://127.0.0.1:${port}/metrics`)).text()
+const gauge = async (name: string, { config, service } = world): Promise<number> => {
+  const { port } = config.ops
+  const text = await (await service.ops.request(`http://127.0.0.1:${port}/metrics`)).text()
   return Number(new RegExp(`^${name} (.*)$`, 'm').exec(text)?.[1])
 }
 
 const running: Promise<unknown>[] = []
 /** As many questions as may run at once, of two others; each waits until `held`. */
-async function takeAllTurns(): Promise<void> {
-  const tokens = [await world.token({ user: 'carol' }), await world.token({ user: 'bob' })]
-  const atOnce = await gauge('remit_turns_at_once')
+async function takeAllTurns(of = world): Promise<void> {
+  const tokens = [await of.token({ user: 'carol' }), await of.token({ user: 'bob' })]
+  const atOnce = await gauge('remit_turns_at_once', of)
   for (let index = 0; index < atOnce; index += 1)
-    running.push(world.retrieve(tokens[index % 2] ?? '', { query: 'hold' }).catch(() => undefined))
-  await expect.poll(() => gauge('remit_turns_running')).toBe(atOnce)
+    running.push(of.retrieve(tokens[index % 2] ?? '', { query: 'hold' }).catch(() => undefined))
+  await expect.poll(() => gauge('remit_turns_running', of)).toBe(atOnce)
 }
 
 afterEach(async () => {
@@ -89,5 +90,28 @@ describe('a caller who waited for a turn', () => {
       await world.service.agents.enable('research-bot')
       await world.database.query(`update agents set collections = null where id = 'research-bot'`)
     }
+  })
+
+  test('in vain costs the database and OpenFGA nothing, where their token is known', async () => {
+    await using hurried = await openWorld({
+      ...options,
+      env: { REQUEST_DEADLINE_MS: '8000' },
+      database: noting,
+      openfga: notingChecks,
+    })
+    const token = await hurried.token({ user: 'anne' })
+    const ask = () => hurried.call('POST', '/retrieve', { token, body: { query: 'travel' } })
+    const answers: Response[] = []
+    const asked = () => sentBy(async () => answers.push(await ask()))
+    expect(await asked()).not.toEqual([])
+    await takeAllTurns(hurried)
+    const sent = await asked()
+    held.resolve()
+    const told = answers.map(({ status, headers }) => [status, headers.get('retry-after')])
+    expect(told).toEqual([
+      [200, null],
+      [503, '1'],
+    ])
+    expect(sent).toEqual([])
   })
 })
