@@ -90,6 +90,8 @@ async function personToken(
       throw new Error(`${url} is not the demo, whose people alone --user names. ${signInHint}`)
     return demoTokens.person({ user: name, scopes: [scope] })
   }
+  if (token !== undefined && user !== undefined)
+    throw new Error(`--token says who asks already: leave out ${user}.`)
   if (token !== undefined) return token
   if (user !== undefined) return ofDemo(user)
   const ownToken = envToken ?? (await signIns.token(url))

@@ -239,6 +239,28 @@ describe.concurrent('remit login', () => {
     expect(asked).toEqual([])
   })
 
+  it('a token and a person of the demo are not both named: neither is left out silently', async ({
+    at,
+    expect,
+  }) => {
+    const asked: unknown[] = []
+    const fetch: Fetch = async (to) => {
+      asked.push(to)
+      return Response.json({})
+    }
+    for (const argv of [
+      ['audit', 'list', '--as', 'dan'],
+      ['model', 'show', '--user', 'dan'],
+      ['source', 'list', '--user', 'dan'],
+      ['jobs', 'list', '--as', 'dan'],
+    ]) {
+      const ran = await at.run([...argv, '--token', 'a.b.c'], { fetch })
+      expect(ran, argv.join(' ')).toMatchObject({ code: 1, stdout: '' })
+      expect(ran.stderr).toContain('--token says who asks already: leave out dan.')
+    }
+    expect(asked).toEqual([])
+  })
+
   it('a token of the demo goes to the demo alone, whoever it is for', async ({ at, expect }) => {
     const ran = await at.run(['audit', 'list', '--as', 'dan', '--url', 'http://127.0.0.1:9'])
     expect(ran).toMatchObject({ code: 1, stdout: '' })
