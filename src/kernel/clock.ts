@@ -3,5 +3,11 @@ export interface Clock {
   now(): number
 }
 
+/**
+ * By how many milliseconds the clocks of two processes may differ. What ended is remembered for so long after
+ * it is over: a process whose clock is behind still takes it.
+ */
+export const clocksApartMs = 300_000
+
 /** The machine's clock, in milliseconds since the epoch. */
 export const systemClock: Clock = { now: () => Date.now() }

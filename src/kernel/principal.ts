@@ -64,10 +64,10 @@ export interface Principal {
 }
 
 /** The agent that speaks now, if any. */
-export const outermostActor = (principal: Principal): FgaObject | undefined => principal.actors[0]
+export const outermostActor = ({ actors }: Pick<Principal, 'actors'>): FgaObject | undefined => actors[0]
 
 /** The agent that speaks now, by its id alone: `research-bot`. */
-export function agentOf(principal: Principal): string | undefined {
+export function agentOf(principal: Pick<Principal, 'actors'>): string | undefined {
   const actor = outermostActor(principal)
   return actor && splitObject(actor).id
 }

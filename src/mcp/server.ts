@@ -236,9 +236,12 @@ function registerVaultFetch(
     return sendTo({ url, message, carried: connecting }, toolContext.state, context)
   }
 
-  addTool(server, toolContext, vaultFetchTool, async (parsed, { principal, context }) => {
+  addTool(server, toolContext, vaultFetchTool, async (parsed, { principal, deadline, context }) => {
     try {
-      return quoted({ ...(await vaultFetch(principal, toVaultRequest(parsed))), txn: principal.txn })
+      return quoted({
+        ...(await vaultFetch(principal, toVaultRequest(parsed), deadline)),
+        txn: principal.txn,
+      })
     } catch (error) {
       return toConnect(error, context)
     }

@@ -77,6 +77,17 @@ describe.each(['pglite', 'postgres'] as const)('on %s', (kind) => {
       await expect.poll(() => isDenied(authority), { interval: 5 }).toBe(true)
     })
 
+    test('forgets no revocation while a process whose clock is behind still takes the token', async () => {
+      const authority = await follow()
+      await revokeAnne(new Date(clock.now() + 300_000))
+      const ahead = createRevocations({ sql: database, clock: { now: () => clock.now() + 550_000 } })
+      expect(await ahead.sweep()).toBe(0)
+      await authority.refresh()
+      expect(isDenied(authority)).toBe(true)
+      clock.move(3_900_001)
+      expect(await revocations.sweep()).toBe(1)
+    })
+
     test('lets a revocation end with its time, and when it is taken back', async () => {
       const authority = await follow()
       await revokeAnne(new Date(clock.now() + 60_000))

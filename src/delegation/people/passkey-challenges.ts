@@ -1,5 +1,6 @@
 import { timingSafeEqual } from 'node:crypto'
 import { z } from 'zod'
+import { clocksApartMs } from '../../kernel/clock.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import { countRows } from '../../store/sql.ts'
 
@@ -53,7 +54,7 @@ export function createChallenges({
     },
     sweep: () =>
       countRows(sql, 'delete from passkey_challenges_used where expires_at <= $1 returning challenge_hash', [
-        new Date(clock.now()),
+        new Date(clock.now() - clocksApartMs),
       ]),
   }
 }

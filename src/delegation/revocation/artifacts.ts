@@ -1,4 +1,5 @@
 import { type Adapter, type AdapterPayload, errors } from 'oidc-provider'
+import { clocksApartMs } from '../../kernel/clock.ts'
 import type { Seal } from '../../store/encryption.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import { countRows, type Sql } from '../../store/sql.ts'
@@ -20,8 +21,8 @@ export interface Artifacts {
 
 // What is over is kept a while: "expired" is another answer than "never heard of it" (RFC 8628 §3.5).
 const keptMs = 3_600_000
-/** The longest that an access token of ours lives, and the leeway of whoever checks it. */
-export const tokenMsMax = 330_000
+/** The longest that an access token of ours counts anywhere: its life, and the leeway of whoever checks it. */
+export const tokenMsMax = 330_000 + clocksApartMs
 
 /**
  * The authorization server's store in Postgres. Each method is one statement, so that it works on PGlite's

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { clocksApartMs } from '../../kernel/clock.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import { countRows } from '../../store/sql.ts'
 
@@ -13,8 +14,6 @@ export interface ReplayGuard {
   sweep(): Promise<number>
 }
 
-const marginMs = 300_000
-
 /**
  * One statement that only one of many at once can win, on PGlite's one session too. What is over is told by
  * the database's clock: a process that is ahead would drop what others still take.
@@ -25,7 +24,7 @@ export function createReplayGuard({ sql }: Pick<Runtime, 'sql'>): ReplayGuard {
       const id = createHash('sha256').update(value).digest('base64url')
       const text = `insert into used_proofs (id, until) values ($1, now() + make_interval(secs => $2))
         on conflict (id) do nothing returning id`
-      return (await countRows(sql, text, [id, (ms + marginMs) / 1_000])) === 1
+      return (await countRows(sql, text, [id, (ms + clocksApartMs) / 1_000])) === 1
     },
     sweep: () => countRows(sql, 'delete from used_proofs where until < now() returning id', []),
   }

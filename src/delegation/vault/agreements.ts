@@ -1,8 +1,9 @@
 import { type RecordActor, record } from '../../audit/record.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
+import { agentOf } from '../../kernel/principal.ts'
 import type { Seal } from '../../store/encryption.ts'
 import type { Runtime } from '../../store/runtime.ts'
-import type { Sql } from '../../store/sql.ts'
+import type { Sql, SqlValue } from '../../store/sql.ts'
 import { digestOfAgent, readAgents } from '../registry/agents.ts'
 import { canonicalJson } from '../registry/details.ts'
 import type { Rule } from './provider.ts'
@@ -76,6 +77,27 @@ export async function endAgreement(
   })
   return true
 }
+
+/**
+ * The condition under which an agent may use connection `c` by agreement `a`: both of this person, agent and
+ * client, the agent registered and enabled, something lent, and none of them ended. Its parameters, first of
+ * all: {@link usedBy}. NOT in it: the state of the connection.
+ */
+export const mayUse = `c.subject = $1 and a.agent = $2 and a.client = $3
+  and exists (select from agents where id = $2 and disabled_at is null)
+  and exists (select from delegations where id = $4 and subject = $1 and state = 'live' and expires_at > $5
+    and resource is null and (agent = $2 or $2 = any(sub_agents)))
+  and not exists (select from revocations where (until is null or until > $5)
+    and (kind, key) in (('subject', $1), ('agent', $2)))`
+
+/** Of {@link mayUse}. Whoever is no agent, or has no delegation, may not. */
+export const usedBy = (asker: RecordActor, nowMs: number): readonly SqlValue[] => [
+  asker.subject,
+  agentOf(asker) ?? null,
+  asker.client,
+  asker.delegation ?? null,
+  new Date(nowMs),
+]
 
 /** Every person's with this agent, each on record, and what it asked for. */
 export async function endAgreementsOf(sql: Sql, agent: string, recordedAs: RecordActor): Promise<void> {

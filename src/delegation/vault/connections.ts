@@ -4,9 +4,10 @@ import { AppError } from '../../kernel/errors.ts'
 import { agentOf, type Principal } from '../../kernel/principal.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Sql } from '../../store/sql.ts'
+import { mayUse, usedBy } from './agreements.ts'
 import type { Provider, Rule } from './provider.ts'
 import { ruleList } from './rows.ts'
-import type { LiveTokens } from './tokens.ts'
+import type { LiveToken, LiveTokens } from './tokens.ts'
 
 /** What one agent may do, through one client, with an account that a person linked. */
 export interface ConnectionForAgent {
@@ -52,13 +53,13 @@ export interface Connections {
   find(principal: Principal, provider: string): Promise<Result<ConnectionForAgent, NoConnection>>
   /**
    * The only way to a token: of this moment, refreshed where it is over, exchanged for a narrower one where
-   * the provider can. `use` must let it get nowhere else. Throws `connection_required` or
-   * `reconnect_required` where the connection ended meanwhile, `provider_unavailable` where the provider does
-   * not answer. NOT checked: that an agent may use it; {@link find} did.
+   * the provider can. `use` must let it get nowhere else, and is told what is agreed to by then. Throws
+   * `connection_required` or `reconnect_required` where anything ended meanwhile that {@link find} asked for,
+   * `provider_unavailable` where the provider does not answer. NOT checked: what `use` does by these rules.
    */
   withToken<T>(
     connection: string,
-    use: (token: string, provider: Provider) => Promise<T>,
+    use: (token: string, by: Pick<LiveToken, 'provider' | 'rules'>) => Promise<T>,
     options: ConnectionUse<T>,
   ): Promise<T>
   /**
@@ -87,19 +88,11 @@ export function createConnections(deps: ConnectionsDeps): Connections {
   return {
     async find(principal, name) {
       const provider = providers.find((candidate) => candidate.name === name)
-      const agent = agentOf(principal)
-      if (provider === undefined || agent === undefined) return refuse('not_found')
-      const { subject, client } = principal
+      if (provider === undefined || agentOf(principal) === undefined) return refuse('not_found')
       const [row] = await sql.query<{ id: string; state: string; rules: unknown }>(
         `select c.id, c.state, a.rules from connections as c join connection_agents as a on a.connection = c.id
-         where c.subject = $1 and c.provider = $2 and c.issuer = $7 and c.state <> 'ended' and a.agent = $3 and a.client = $4
-           and exists (select from agents where id = $3 and disabled_at is null)
-           and exists (select from delegations where id = $5 and subject = $1 and state = 'live' and expires_at > $6
-             and resource is null and (agent = $3 or $3 = any(sub_agents)))
-           and not exists (select from revocations where (until is null or until > $6)
-             and (kind, key) in (('subject', $1), ('agent', $3)))
-         limit 1`,
-        [subject, name, agent, client, principal.delegation ?? null, new Date(clock.now()), provider.issuer],
+         where ${mayUse} and c.provider = $6 and c.issuer = $7 and c.state <> 'ended' limit 1`,
+        [...usedBy(principal, clock.now()), name, provider.issuer],
       )
       if (row === undefined) return refuse('connection_required')
       if (row.state !== 'live') return refuse('reconnect_required')
@@ -107,10 +100,10 @@ export function createConnections(deps: ConnectionsDeps): Connections {
     },
     async withToken(connection, use, { recordedAs, isRefused = () => false }) {
       const firstToken = await tokens.get(connection, recordedAs)
-      const answer = await use(firstToken.token, firstToken.provider)
+      const answer = await use(firstToken.token, firstToken)
       if (!isRefused(answer)) return answer
       const second = await tokens.after(firstToken, recordedAs)
-      return second === undefined ? answer : use(second.token, second.provider)
+      return second === undefined ? answer : use(second.token, second)
     },
     async connectUrl(principal, provider) {
       const agent = agentOf(principal)

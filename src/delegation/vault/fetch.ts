@@ -14,6 +14,7 @@ import { digestOfBody, hasBody, recordedCall, shownBody, type VaultCall } from '
 import { type Connections, unlinked } from './connections.ts'
 import { hasOverrideInBody, isCovered } from './patterns.ts'
 import type { ResolveCall, ResolvedCall } from './resolve-call.ts'
+import type { LiveToken } from './tokens.ts'
 
 /** A call as an agent asks for it, not checked yet. */
 export interface VaultRequest {
@@ -31,9 +32,14 @@ export interface VaultRequest {
  * One call to a third party with the person's token, which stays here. What the person agreed to for this
  * agent is done; anything else takes an approval of exactly this call, which counts once, before it is sent.
  * Whatever changes something is on record before it is sent, and how it ended before the answer leaves. Not
- * retried but after a 401, once, with another token. NOT checked: the scope `vault.use`.
+ * retried but after a 401, once, with another token. Nothing is sent where what was agreed to, or the caller's
+ * token (`assertStands`), ended while the provider's token was fetched. NOT checked: the scope `vault.use`.
  */
-export type VaultFetch = (principal: Principal, vaultRequest: VaultRequest) => Promise<VaultAnswer>
+export type VaultFetch = (
+  principal: Principal,
+  vaultRequest: VaultRequest,
+  caller: { readonly assertStands?: () => Promise<void> },
+) => Promise<VaultAnswer>
 
 export interface VaultFetchDeps {
   readonly database: Database
@@ -111,7 +117,7 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     }
   }
 
-  return async (principal, vaultRequest) => {
+  return async (principal, vaultRequest, { assertStands }) => {
     const headers = callHeaders(vaultRequest.headers)
     const body = vaultRequest.body?.byteLength === 0 ? undefined : vaultRequest.body
     const digest = digestOfBody(body)
@@ -132,7 +138,10 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     if (!isAgreed && grant === undefined) throw await refused(principal, prepared)
 
     const tokens: string[] = []
-    const use = async (token: string): Promise<Outcome> => {
+    const use = async (token: string, { rules }: Pick<LiveToken, 'rules'>): Promise<Outcome> => {
+      await assertStands?.()
+      if (grant === undefined && !isCovered(rules, call.method, path))
+        throw await refused(principal, prepared)
       // Once, and only now: a token that cannot be had must not use an approval up.
       if (tokens.length === 0 && (grant !== undefined || isWrite(call))) await beginCall(principal, prepared)
       tokens.push(token)

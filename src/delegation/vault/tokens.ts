@@ -3,17 +3,28 @@ import { type RecordActor, record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
-import type { Database, Sql } from '../../store/sql.ts'
+import type { Database, Sql, SqlValue } from '../../store/sql.ts'
+import { mayUse, usedBy } from './agreements.ts'
 import type { Envelope } from './envelope.ts'
-import type { Provider } from './provider.ts'
+import type { Provider, Rule } from './provider.ts'
 import { clientOf, type GrantedTokens, type ProviderClient, type ProviderClients } from './provider-client.ts'
-import { type ConnectionRow, encryptionContextOf, type Lease, readRow, sealedOf, takeLease } from './rows.ts'
+import {
+  type ConnectionRow,
+  encryptionContextOf,
+  type Lease,
+  readRow,
+  ruleList,
+  sealedOf,
+  takeLease,
+} from './rows.ts'
 
 /** A token as it is handed to whoever makes one call with it. */
 export interface LiveToken {
   readonly connection: string
   readonly token: string
   readonly provider: Provider
+  /** What the person agreed to, as it was when this was handed out. */
+  readonly rules: readonly Rule[]
   /** When the pair was sealed that it is of, or that it was exchanged for. */
   readonly sealedAt: Date
 }
@@ -22,7 +33,7 @@ export interface LiveToken {
 export interface LiveTokens {
   /**
    * Refreshed where it is over, exchanged where the provider can; on record as used before it is handed out.
-   * Throws `connection_required` where the connection, or the agent's use of it, ended meanwhile.
+   * Throws `connection_required` where the connection, or what the agent may use it by, ended meanwhile.
    */
   get(connection: string, recordedAs: RecordActor): Promise<LiveToken>
   /** Another one than that which was refused; undefined where there is none to be had. */
@@ -163,12 +174,12 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
       return handOut(await flight(row, recordedAs), recordedAs, true)
     }
     const event = { ...eventOf('connection_used', row), exchanged: exchanged !== undefined }
-    const mayBeUsed = await database.transaction(async (sql) => {
-      const may = await isAgreed(sql, row.id, recordedAs)
-      if (may) await record(sql, recordedAs, event)
-      return may
+    const rules = await database.transaction(async (sql) => {
+      const agreed = await agreedRules(sql, row.id, usedBy(recordedAs, clock.now()))
+      if (agreed !== undefined) await record(sql, recordedAs, event)
+      return agreed
     })
-    if (!mayBeUsed) {
+    if (rules === undefined) {
       const isEnded = (await readRow(database, row.id)) === undefined
       if (isEnded && exchanged !== undefined) await client.revoke({ accessToken: exchanged.value })
       throw new AppError('connection_required')
@@ -177,6 +188,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
       connection: row.id,
       token: exchanged?.value ?? accessToken,
       provider,
+      rules,
       sealedAt: row.sealed_at,
     }
   }
@@ -199,14 +211,18 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
   }
 }
 
-/** Live, and agreed to for who asks; stays so until the end of the transaction. */
-async function isAgreed(sql: Sql, connection: string, { actors, client }: RecordActor): Promise<boolean> {
-  const rows = await sql.query(
-    `select from connections as c join connection_agents as a on a.connection = c.id
-     where c.id = $1 and c.state = 'live' and 'agent:' || a.agent = $2 and a.client = $3 for share`,
-    [connection, actors[0] ?? null, client],
+/** Where it is live and may be used: what is agreed to. Both stay so until the end of the transaction. */
+async function agreedRules(
+  sql: Sql,
+  connection: string,
+  asker: readonly SqlValue[],
+): Promise<readonly Rule[] | undefined> {
+  const [row] = await sql.query<{ readonly rules: unknown }>(
+    `select a.rules from connections as c join connection_agents as a on a.connection = c.id
+     where ${mayUse} and c.id = $6 and c.state = 'live' for share of c, a`,
+    [...asker, connection],
   )
-  return rows.length > 0
+  return row && ruleList.parse(row.rules)
 }
 
 /** Where the provider does not answer, what still counts is used. */

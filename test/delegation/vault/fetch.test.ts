@@ -1,7 +1,15 @@
+import { decodeJwt } from 'jose'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { createVaultFetch, type VaultFetchDeps } from '../../../src/delegation/vault/fetch.ts'
+import { createRevocations } from '../../../src/delegation/revocation/revocations.ts'
+import {
+  createVaultFetch,
+  type VaultFetch,
+  type VaultFetchDeps,
+  type VaultRequest,
+} from '../../../src/delegation/vault/fetch.ts'
 import { createCallResolution } from '../../../src/delegation/vault/resolve-call.ts'
 import { AppError } from '../../../src/kernel/errors.ts'
+import type { Principal } from '../../../src/kernel/principal.ts'
 import {
   createGuardedFetch,
   createSystemFetch,
@@ -38,7 +46,7 @@ const caller = (changes: Parameters<typeof agentPrincipal>[0] = {}) =>
 /** The feature on the parts of the running service, some of them exchanged. */
 function fetchWith(changes: Partial<VaultFetchDeps> = {}) {
   const { connections } = vault.world.service.vault
-  return createVaultFetch({
+  const vaultFetch = createVaultFetch({
     database: vault.world.database,
     connections,
     resolve: createCallResolution({ connections }),
@@ -47,6 +55,8 @@ function fetchWith(changes: Partial<VaultFetchDeps> = {}) {
     log: () => undefined,
     ...changes,
   })
+  return (principal: Principal, vaultRequest: VaultRequest, stands: Parameters<VaultFetch>[2] = {}) =>
+    vaultFetch(principal, vaultRequest, stands)
 }
 
 const codeOf = (work: Promise<unknown>): Promise<unknown> =>
@@ -101,6 +111,48 @@ describe('a call that nobody could account for', () => {
     await vault.link()
     const failing = fetchWith({ database: failingAt('vault_called') })
     expect(await codeOf(failing(caller(), read))).toBe('storage_unavailable')
+  })
+})
+
+describe('a call that waits for its account’s token', () => {
+  /** The call, once its wait has begun; `meanwhile` is over before the provider answers. */
+  async function waiting(begin: () => Promise<unknown>, meanwhile: () => Promise<unknown>): Promise<unknown> {
+    await vault.link({ endsIn: -1 })
+    const asked = vault.double.tokenRequests.length
+    const answer = vault.double.holdTokens()
+    const code = codeOf(begin())
+    await expect.poll(() => vault.double.tokenRequests.length, { timeout: 10_000 }).toBe(asked + 1)
+    await meanwhile()
+    answer()
+    return code
+  }
+
+  test('is not sent by what was agreed to before: an approval is asked for', async () => {
+    const { database } = vault.world
+    const narrow = () => database.query(`update connection_agents set rules = '[]'`)
+    const sent = await sentDuring(async () => {
+      expect(await waiting(() => fetchWith()(caller(), read), narrow)).toBe('approval_required')
+    })
+    expect(sent).toBe(0)
+  })
+
+  test('is not sent once the caller’s own token was revoked, over HTTP', async () => {
+    const { database } = vault.world
+    const token = await vault.world.token({ user: 'anne', agent: 'research-bot' })
+    const { iss: issuer = '', jti: id = '' } = decodeJwt(token)
+    const ask = () => vault.fetch({ method: 'GET', path: '/issues/1' }, { as: token })
+    const sent = await sentDuring(async () => {
+      await waiting(ask, async () => {
+        const revocations = createRevocations({ sql: database, clock: { now: () => Date.now() } })
+        await revocations.revoke({ kind: 'jti', issuer, id }, { reason: 'tests' })
+        const retrieved = async () => (await vault.send('/retrieve', { query: 'x' }, { as: token })).status
+        await expect.poll(retrieved, { timeout: 10_000 }).toBe(401)
+      })
+    })
+    expect(sent).toBe(0)
+    await vault.anew()
+    const nothing = async () => undefined
+    expect(await sentDuring(() => waiting(() => vault.fetch(read), nothing))).toBe(1)
   })
 })
 

@@ -208,6 +208,9 @@ describe('a provider that understands token exchange', () => {
     double.mood = 'rotates'
     double.exchangeMood = 'narrows'
     await database.query('delete from connections')
+    await database.query('update agents set disabled_at = null')
+    await database.query(`update delegations set state = 'live'`)
+    await database.query('delete from revocations')
   })
   const used = () => vaultParts.connections.withToken('c_1', async (token) => token, { recordedAs })
   const uses = () => database.query(`select txn from decision_records where event = 'connection_used'`)
@@ -231,6 +234,13 @@ describe('a provider that understands token exchange', () => {
       true,
     ],
     ['what the agent was allowed', 'delete from connection_agents', false],
+    ['the agent', `update agents set disabled_at = now() where id = 'research-bot'`, false],
+    ['what was lent', `update delegations set state = 'revoked'`, false],
+    [
+      'what the person may do',
+      `insert into revocations values ('subject', 'user:anne', null, 'tests', now())`,
+      false,
+    ],
   ])(
     'and answers after %s was taken back: nothing is used or on record as used',
     async (_, end, isRevoked) => {

@@ -23,6 +23,7 @@ export const recordedAs: RecordActor = {
   subject: 'user:anne',
   actors: ['agent:research-bot'],
   client: 'agent-app',
+  delegation: 'd_1',
   txn: 't_test',
 }
 

@@ -236,7 +236,8 @@ export function vaultFetchRoutes({ fetch, requireBearer }: VaultFetchRouteDeps):
     },
   })
   return createRouter().openapi(route, async (c) => {
-    const answered = await fetch(c.get('principal'), toVaultRequest(c.req.valid('json')))
+    const vaultRequest = toVaultRequest(c.req.valid('json'))
+    const answered = await fetch(c.get('principal'), vaultRequest, c.get('deadline'))
     return c.json({ ...answered, txn: c.get('txn') }, 200)
   })
 }
