@@ -21,7 +21,7 @@ export interface Artifacts {
 
 // What is over is kept a while: "expired" is another answer than "never heard of it" (RFC 8628 §3.5).
 const keptMs = 3_600_000
-/** The longest that an access token of ours counts anywhere: its life, and the leeway of whoever checks it. */
+/** The longest that an access token of ours counts anywhere: its life, and the leeway of who checks it. */
 export const tokenMsMax = 330_000 + clocksApartMs
 
 /**

@@ -32,8 +32,9 @@ export interface VaultRequest {
  * One call to a third party with the person's token, which stays here. What the person agreed to for this
  * agent is done; anything else takes an approval of exactly this call, which counts once, before it is sent.
  * Whatever changes something is on record before it is sent, and how it ended before the answer leaves. Not
- * retried but after a 401, once, with another token. Nothing is sent where what was agreed to, or the caller's
- * token (`assertStands`), ended while the provider's token was fetched. NOT checked: the scope `vault.use`.
+ * retried but after a 401, once, with another token. Nothing is sent where what was agreed to, or the
+ * caller's token (`assertStands`), ended while the provider's token was fetched. NOT checked: the scope
+ * `vault.use`.
  */
 export type VaultFetch = (
   principal: Principal,

@@ -79,18 +79,20 @@ interface Row {
 const lexemesMax = 64
 
 /**
- * The question as an index is asked: its lexemes, rarest first, with what the newest snapshot says of them.
+ * The question as an index is asked: at most 64 lexemes, rarest first, with what the newest snapshot says of
+ * them. Of more the rarest are taken; by collections the first ones of the question, so that which are taken
+ * says nothing of a collection, and the rows are no more than 64 for each.
  */
 export async function weighWords(sql: Sql, question: string, scope: Scope): Promise<WordQuery> {
   const rows = await sql.query<Row>(
     `select w.lexeme, c.collection, c.passages, c.words_on_average, r.passages as with_word
-     from unnest(to_tsvector('english', $1)) w
+     from (select lexeme from unnest(to_tsvector('english', $1)) order by positions[1], lexeme limit $3) w
      left join ranking_corpora c
        on c.snapshot = (select max(snapshot) from ranking_snapshots where per = $2)
      left join ranking_words r
        on r.snapshot = c.snapshot and r.collection = c.collection and r.lexeme = w.lexeme
      order by c.collection, w.lexeme`,
-    [question, scope],
+    [question, scope, scope === 'collection' ? lexemesMax : null],
   )
   const corpora = new Map<string, WordCorpus>()
   const byLexeme = new Map<string, { weights: number[]; frequency: number }>()

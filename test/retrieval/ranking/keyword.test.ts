@@ -4,9 +4,15 @@ import type { AccessFilter } from '../../../src/retrieval/access-filter/visible.
 import { createPostgresIndex } from '../../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import { createWordSampler } from '../../../src/retrieval/chunk-index/postgres/words.ts'
 import { createRankingStatistics, type RankingStatistics } from '../../../src/retrieval/ranking/renew.ts'
-import { dampeningOf, mostOften, type Scope, weightOf } from '../../../src/retrieval/ranking/weigh.ts'
+import {
+  dampeningOf,
+  mostOften,
+  type Scope,
+  weightOf,
+  weighWords,
+} from '../../../src/retrieval/ranking/weigh.ts'
 import { createSearch } from '../../../src/retrieval/search.ts'
-import type { Database } from '../../../src/store/sql.ts'
+import type { Database, Sql } from '../../../src/store/sql.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { openTestDatabase } from '../../support/database.ts'
 import { openWorld } from '../../support/world.ts'
@@ -278,6 +284,50 @@ describeDatabases('words rank', (kind) => {
       { collection: 'one', passages: 64 },
       { collection: 'two', passages: 45 },
     ])
+  })
+})
+
+describe('a question of more words than count', () => {
+  const others = Array.from({ length: 64 }, (_, index) => `w${1_000 + index}`).join(' ')
+
+  test('finds its first ones however often they stand in a collection that one may not read', async () => {
+    const own = await openTestDatabase()
+    await store(own, { 'o/1': 'The jetty.' }, 'mine')
+    await using each = counting(own, 'collection')
+    const search = createSearch({
+      sql: own,
+      index: createPostgresIndex({ database: own }),
+      statistics: 'collection',
+    })
+    const found = async () => {
+      await each.renew()
+      return search.keyword(await visibleByQuery({ database: own }, ['o/1'], {}), `jetty ${others}`, 10)
+    }
+    expect(await found()).toHaveLength(1)
+    await store(own, many('h', 2_000, 'The jetty.'), 'hidden')
+    expect(await found()).toHaveLength(1)
+    await own.close()
+  })
+
+  test('has no more rows read for it than 64 for each collection', async () => {
+    const own = await openTestDatabase()
+    await own.query(`insert into ranking_snapshots (per, passages) values ('collection', 9)`)
+    await own.query(
+      `insert into ranking_corpora (snapshot, collection, passages, words_on_average)
+       select (select max(snapshot) from ranking_snapshots), 'c' || n, 1, 90 from generate_series(1, 50) n`,
+    )
+    let rowCount = 0
+    const counted: Sql = {
+      async query(text, values) {
+        const rows = await own.query(text, values)
+        rowCount += rows.length
+        return rows as never
+      },
+    }
+    const words = Array.from({ length: 2_000 }, (_, index) => String(index)).join(' ')
+    expect((await weighWords(counted, words, 'collection')).lexemes).toHaveLength(64)
+    expect(rowCount).toBe(64 * 50)
+    await own.close()
   })
 })
 
