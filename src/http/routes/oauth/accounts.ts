@@ -1,4 +1,4 @@
-import type { AccountLinks } from '../../../delegation/people/links.ts'
+import type { AccountLinks, Along } from '../../../delegation/people/links.ts'
 import type { Passkeys } from '../../../delegation/people/passkeys.ts'
 import { isLocal } from '../../../delegation/people/people.ts'
 import type { Sessions } from '../../../delegation/people/sessions.ts'
@@ -6,7 +6,6 @@ import { atPages } from '../../../delegation/people/sign-ins.ts'
 import { isVerifiedNow } from '../../../delegation/people/user-verification.ts'
 import type { UpstreamSignIns } from '../../../delegation/upstream/sign-ins.ts'
 import { AppError } from '../../../kernel/errors.ts'
-import type { Sql } from '../../../store/sql.ts'
 import { type App, type AppContext, createRouter } from '../../env.ts'
 import { textOf } from '../../middleware/form.ts'
 import { isRecent, type RequireSession } from '../../middleware/session.ts'
@@ -84,7 +83,7 @@ export function accountRoutes(dependencies: AccountRoutesDeps): App {
     const { person } = session
     const account = { issuer: textOf(fields['issuer']), sub: textOf(fields['sub']), person }
     // Whoever has that account may be signed in with it.
-    const signOut = (sql: Sql) => sessions.endOthers(sql, session, c.get('txn'))
+    const signOut: Along = (sql) => sessions.endOthers(sql, session, c.get('txn'))
     if (!(await links.unlink(account, atPages(person, c.get('txn')), signOut)))
       throw new AppError('not_found')
     return c.redirect('/accounts', 303)

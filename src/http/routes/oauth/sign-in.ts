@@ -1,3 +1,4 @@
+import type { Along } from '../../../delegation/people/links.ts'
 import type { Passkeys } from '../../../delegation/people/passkeys.ts'
 import { isLocal, type People } from '../../../delegation/people/people.ts'
 import type { Sessions } from '../../../delegation/people/sessions.ts'
@@ -5,7 +6,6 @@ import { isVerifiedNow } from '../../../delegation/people/user-verification.ts'
 import type { UpstreamSignIns } from '../../../delegation/upstream/sign-ins.ts'
 import { AppError } from '../../../kernel/errors.ts'
 import type { Log } from '../../../kernel/log.ts'
-import type { Sql } from '../../../store/sql.ts'
 import { type App, type AppContext, createRouter } from '../../env.ts'
 import { textOf } from '../../middleware/form.ts'
 import { isRecent, type RequireSession } from '../../middleware/session.ts'
@@ -163,7 +163,7 @@ export function passkeyRoutes(dependencies: PasskeyRoutesDeps): App {
     const { id } = await c.req.parseBody()
     const session = c.get('session')
     // Whoever has the device may be signed in with it.
-    const signOut = (sql: Sql) => sessions.endOthers(sql, session, c.get('txn'))
+    const signOut: Along = (sql) => sessions.endOthers(sql, session, c.get('txn'))
     const removed = await passkeys?.remove(session.person, textOf(id), c.get('txn'), signOut)
     if (removed !== true) throw new AppError('not_found')
     return c.redirect('/passkeys', 303)
