@@ -29,6 +29,7 @@ import { createSystemFetch } from './outbound/guarded-fetch.ts'
 import { createChunkVectors } from './retrieval/chunk-index/postgres/vectors.ts'
 import { loadSample } from './sample/load.ts'
 import { giveSamplePasswords, isSeeded, samplePasswordsFile, seedSample } from './sample/seed.ts'
+import { withSampleVectors } from './sample/vectors.ts'
 import { lockHome } from './store/home.ts'
 import { lockFolder } from './store/lock.ts'
 import { type LiveProcess, registerProcess } from './store/processes.ts'
@@ -70,7 +71,7 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   // Asked before the first intake, not after it: a taken port would waste half a minute.
   await assertFree(config)
   const onProgress = progressLine(options.isTerminal, (text) => process.stderr.write(text))
-  const infrastructure = stack.use(
+  const opened = stack.use(
     await openInfrastructure(config, {
       now: () => clock.now(),
       log,
@@ -80,6 +81,7 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
       mayMake: true,
     }),
   )
+  const infrastructure = config.demoSample ? await knowingSample(opened) : opened
   await assertRecovered(infrastructure.database)
   // Outside the demo it may well be a DATABASE_URL that was forgotten.
   if (!config.demo && config.databaseUrl === undefined)
@@ -250,14 +252,23 @@ export async function reembedStored(
   })
 }
 
+const sampleFolder = fileURLToPath(new URL('../sample', import.meta.url))
+
+/** Spares the model what comes with its vectors. */
+async function knowingSample(opened: Infrastructure): Promise<Infrastructure> {
+  const { embeddings } = opened
+  if (!embeddings.available) return opened
+  const embedder = await withSampleVectors(embeddings.embedder, sampleFolder)
+  return { ...opened, embeddings: { available: true, embedder } }
+}
+
 async function seedDemo(
   { home }: Config,
   infrastructure: Infrastructure,
   service: Service,
   { clock, print, signal }: StartOptions,
 ): Promise<DemoFacts> {
-  const dir = fileURLToPath(new URL('../sample', import.meta.url))
-  const sample = await loadSample(dir, new Date(clock.now()))
+  const sample = await loadSample(sampleFolder, new Date(clock.now()))
   if (!(await isSeeded(infrastructure.database))) {
     print(
       `First start: taking in ${sample.documents.length} documents of ${sample.organization.title}, the demo company. Once, about ten seconds on two idle cores.`,

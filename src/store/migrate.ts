@@ -26,17 +26,16 @@ export async function migrate(database: Database, { dir, dimensions }: MigrateOp
     'create table if not exists migrations (name text primary key, applied_at timestamptz not null default now())',
   )
   const files = (await readdir(dir)).filter((name) => /^\d{4}_.*\.sql$/.test(name)).sort()
+  // Most starts find nothing to do, and ask for no lock then.
+  const before = await storedNames(database, files)
   const applied: string[] = []
   for (const name of files) {
+    if (before.includes(name)) continue
     const text = fill(await readFile(new URL(name, dir), 'utf8'), database.vectorType, dimensions)
     const ran = await database.transaction(async (sql) => {
       // Two processes may start at once on native Postgres: the second waits here, then finds the row.
       if (database.kind === 'postgres') await sql.query('lock table migrations in exclusive mode')
-      const rows = await sql.query<{ name: string }>('select name from migrations order by name')
-      const stored = rows.map((row) => row.name)
-      const unknown = stored.findLast((one) => !files.includes(one))
-      if (unknown !== undefined) throw newer(unknown, await versionOf(sql, unknown))
-      if (stored.includes(name)) return false
+      if ((await storedNames(sql, files)).includes(name)) return false
       await sql.query(text).catch((error: unknown) => {
         throw isRefused(error) ? handBack(name, error) : error
       })
@@ -51,6 +50,15 @@ export async function migrate(database: Database, { dir, dimensions }: MigrateOp
 }
 
 const versioned = '0128_migrations_version.sql'
+
+/** What was applied. Throws where that is not among `files`. */
+async function storedNames(sql: Sql, files: readonly string[]): Promise<readonly string[]> {
+  const rows = await sql.query<{ name: string }>('select name from migrations order by name')
+  const stored = rows.map((row) => row.name)
+  const unknown = stored.findLast((one) => !files.includes(one))
+  if (unknown !== undefined) throw newer(unknown, await versionOf(sql, unknown))
+  return stored
+}
 
 async function versionOf(sql: Sql, name: string): Promise<string | undefined> {
   const [row] = await sql.query<{ version: string | null }>(

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { inBackground } from '../../src/kernel/background.ts'
 import { OperatorError } from '../../src/kernel/operator-error.ts'
 import { version } from '../../src/kernel/version.ts'
+import { withTimeout } from '../../src/kernel/with-timeout.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openPglite } from '../../src/store/pglite.ts'
 import { openPostgres, openReading } from '../../src/store/postgres.ts'
@@ -127,6 +128,19 @@ describe.each([
       const dir = new URL('../../migrations/', import.meta.url)
       expect(await migrate(database, { dir, dimensions: 384 })).toEqual([])
     })
+
+    if (kind === 'postgres')
+      test('a start with nothing to apply waits for none that migrates', async () => {
+        const dir = new URL('../../migrations/', import.meta.url)
+        await database.transaction(async (sql) => {
+          await sql.query('lock table migrations in exclusive mode')
+          let applied: Promise<readonly string[]> | undefined
+          outside(() => {
+            applied = migrate(database, { dir, dimensions: 384 })
+          })
+          expect(await withTimeout(10_000, Promise.resolve(applied), 'waits')).toEqual([])
+        })
+      })
 
     test('refuses a version that lacks a migration which was applied, names the one to start, and changes nothing', async () => {
       const older = await mkdtemp(join(tmpdir(), 'remit-test-'))
