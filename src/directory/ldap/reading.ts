@@ -71,7 +71,8 @@ async function readOnce(
     if (first === undefined) groups.set(group.id, group)
     else if (first.digest !== group.digest) changed.set(group.id, group)
   })
-  if (namelessThen === undefined || gone.size > 0 || !peopleBefore.agreesWith(read.names)) return undefined
+  if (namelessThen === undefined || gone.size > 0) return undefined
+  if (!areAsNamed(peopleBefore, read.names, [...groups.values(), ...changed.values()])) return undefined
   const mustStand = ({ id, dn, isLarge }: FoundGroup): boolean =>
     isLarge || groups.get(id)?.isLarge === true || groups.get(id)?.dn !== dn
   if (changed.size > 0 && (!isLast || [...changed.values()].some(mustStand))) return undefined
@@ -89,6 +90,22 @@ async function readOnce(
       ...countOf(changed.size, 'groups changed while they were read: what changed counts later.'),
     ],
   }
+}
+
+/**
+ * Whether everybody is there still, and each name and login that a group has stands for the same entry. What
+ * no group has may change: else whoever may change their own login would keep the directory from being read.
+ */
+function areAsNamed(before: Names, then: Names, groups: readonly FoundGroup[]): boolean {
+  const isSame = (one: string | undefined, other: string | undefined) => one === undefined || one === other
+  return (
+    [...before.entries].every((id) => then.entries.has(id)) &&
+    groups.every(
+      ({ names, logins }) =>
+        names.every((dn) => isSame(before.idOf(dn), then.idOf(dn))) &&
+        logins.every((login) => isSame(before.idOfLogin(login), then.idOfLogin(login))),
+    )
+  )
 }
 
 /** Groups by the ids of who is in them. `changed`: the second look at those that it found other. */
@@ -210,9 +227,8 @@ interface Names {
   /** Ids of the entries that a name may mean though it stands for none of them. */
   mayBe(dn: string): readonly string[]
   mayBeLogin(login: string): readonly string[]
-  /** Whether each name and each login of these is there, and stands for the same entry. */
-  agreesWith(other: Names): boolean
-  readonly pairs: () => readonly (readonly [string, string])[]
+  /** Ids of all that were added. */
+  readonly entries: ReadonlySet<string>
   problems(): readonly string[]
 }
 
@@ -229,11 +245,11 @@ function createNames(): Names {
     if (isOther) for (const one of [id, before ?? id]) putUnclear(key, one)
   }
   const dnKey = (dn: string): string => `dn ${nameKey(dn) ?? ''}`
-  const pairs = () =>
-    [...ids].flatMap(([key, id]) => (id === undefined || key === 'dn ' ? [] : [[key, id] as const]))
+  const entries = new Set<string>()
   return {
-    pairs,
+    entries,
     add(dn, id, logins = []) {
+      entries.add(id)
       put(dnKey(dn), id)
       for (const login of logins) (logins.length === 1 ? put : putUnclear)(`login ${login}`, id)
     },
@@ -241,10 +257,6 @@ function createNames(): Names {
     mayBeLogin: (login) => [...(unclear.get(`login ${login}`) ?? [])],
     idOf: (dn) => (dnKey(dn) === 'dn ' ? undefined : ids.get(dnKey(dn))),
     idOfLogin: (login) => ids.get(`login ${login}`),
-    agreesWith(other) {
-      const otherIds = new Map(other.pairs())
-      return pairs().every(([key, id]) => otherIds.get(key) === id)
-    },
     problems: () =>
       [...ids].flatMap(([key, id]) => (id === undefined ? [`Two entries have the name ${key}.`] : [])),
   }

@@ -283,6 +283,23 @@ test('a name that is another entry’s when the reading ends gives nobody the ot
   await expect(read(alternating)).rejects.toThrow('moved while it was read, 3 times')
 })
 
+test.each([
+  ['that no group has keeps nothing from being read', [], true],
+  ['by which a group has somebody ends the reading', ['login 1'], false],
+])('a login that changes at each look and %s', async (_, memberUid, isRead) => {
+  let searches = 0
+  const reading = read(({ base }) => {
+    const staff = group('Staff', 9, [`CN=Anne,${peopleBase}`])
+    if (base !== peopleBase) return all([{ ...staff, attributes: { ...staff.attributes, memberUid } }])
+    searches += 1
+    return all([person('Anne', 1), person('Bob', 2, { uid: [`login ${searches % 2}`] })])
+  })
+  if (!isRead) return await expect(reading).rejects.toThrow('moved while it was read, 3 times')
+  const { people, groups } = await reading
+  expect(people).toHaveLength(2)
+  expect(groups).toEqual([{ id: guidText(9), name: 'Staff', people: [guidText(1)], groups: [] }])
+})
+
 test('somebody who is missing at the second look only is read again, and not taken for gone', async () => {
   let searches = 0
   const { people } = await read(({ base }) => {
