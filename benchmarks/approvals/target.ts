@@ -99,7 +99,7 @@ async function targetOf(name: string, parts: Parts): Promise<Omit<Target, typeof
   const sessions = createSessions({
     database,
     seal,
-    signInValidity: { upstreamPerson: () => undefined },
+    signInValidity: { upstreamPerson: () => undefined, assertWithin: async () => undefined },
     clock,
     randomBytes,
     signInEnds: { atAuthorizationServer: async () => undefined },

@@ -16,7 +16,7 @@ test('nobody is verified in a session that ends while their passkey is looked at
     clock,
     randomBytes,
     seal: createSeal(randomBytes(32)),
-    signInValidity: { upstreamPerson: () => undefined },
+    signInValidity: { upstreamPerson: () => undefined, assertWithin: async () => undefined },
     signInEnds: { atAuthorizationServer: async () => undefined },
   })
   let meanwhile = async (): Promise<unknown> => undefined
@@ -36,7 +36,7 @@ test('nobody is verified in a session that ends while their passkey is looked at
       sweep: unused,
       async verify() {
         await meanwhile()
-        return ok({ person: 'anne', verifies: true })
+        return ok({ person: 'anne', id: 'p', verifies: true })
       },
     },
   })

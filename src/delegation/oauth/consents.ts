@@ -4,7 +4,7 @@ import type { Runtime } from '../../store/runtime.ts'
 import { countRows, readRows, type Sql } from '../../store/sql.ts'
 import type { Delegations } from '../lending/delegations.ts'
 import { type ExternalAccount, upstreamAccount } from '../people/links.ts'
-import type { SignInValidity } from '../people/sign-in-validity.ts'
+import type { Proof, SignInValidity } from '../people/sign-in-validity.ts'
 import { atPages } from '../people/sign-ins.ts'
 
 /** What one consent stands for, by the grant id that its tokens carry. */
@@ -20,6 +20,8 @@ export interface Consent {
   readonly amr: readonly string[]
   /** Who they are at the trusted issuer through which they signed in. */
   readonly upstream: ExternalAccount | undefined
+  /** What they showed to sign in. Asked for when it is saved, and not kept: what stands outlives it. */
+  readonly proof?: Proof | undefined
   readonly expiresAt: Date
   /**
    * Thread of the request that was said yes to, with which its tokens go on. Left out: each token has one of
@@ -36,9 +38,9 @@ export interface Consent {
 export interface Consents {
   /**
    * On record as a consent, with the link without which the grant gives no token; once, where it is saved
-   * again. 403 where the sign-in counts no more: whoever was revoked, or whose account elsewhere lost its
-   * link to this person, while they were asked; and where it is of an approval and was ended, or is over.
-   * Returns its end: of the one that stands, where it is saved again.
+   * again. 403 where the sign-in counts no more: whoever was revoked, whose account elsewhere lost its link
+   * to this person, or who showed what is over since; and where it is of an approval and was ended, or is
+   * over. Returns its end: of the one that stands, where it is saved again.
    */
   save(link: Consent, consent: ConsentedAccess): Promise<Date>
   /**
@@ -116,9 +118,10 @@ export function createConsents(deps: ConsentsDeps): Consents {
   }
 }
 
-const signInOf = ({ subject: person, upstream, signedInAt: signedInTime }: Consent) => ({
+const signInOf = ({ subject: person, upstream, proof, signedInAt: signedInTime }: Consent) => ({
   person,
   upstream,
+  proof,
   at: signedInTime,
 })
 
@@ -129,13 +132,7 @@ async function save(
   { signInValidity, now }: { readonly signInValidity: SignInValidity; readonly now: Date },
 ): Promise<Date> {
   const { grantId, clientId, subject, delegation, signedInAt, amr, upstream, expiresAt, lends = true } = link
-  // Whoever ends the link now waits for this row, and then finds the grant; who has ended it already is seen.
-  if (upstream !== undefined)
-    await sql.query('select 1 from account_links where issuer = $1 and sub = $2 for share', [
-      upstream.issuer,
-      upstream.sub,
-    ])
-  if ((await signInValidity.of(signInOf(link), sql)) !== 'stands') throw new AppError('forbidden')
+  await signInValidity.assertWithin(sql, signInOf(link))
   const saved = await sql.query(
     `insert into oauth_grants (grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at,
        upstream_issuer, upstream_sub, txn, lends)

@@ -8,6 +8,7 @@ import { limitsAllow } from '../lending/collection-limits.ts'
 import type { Delegations } from '../lending/delegations.ts'
 import type { Lendable } from '../lending/lendable.ts'
 import type { ExternalAccount } from '../people/links.ts'
+import type { Proof } from '../people/sign-in-validity.ts'
 import { atPages, type SignedIn, type SignIns } from '../people/sign-ins.ts'
 import { type Agent, type Agents, changedSinceShown, digestOfAgent, shownAgents } from '../registry/agents.ts'
 import type { Client, Clients, Registration } from '../registry/clients.ts'
@@ -17,7 +18,7 @@ import { isMetadataClient } from './cimd/metadata-clients.ts'
 import type { Consents } from './consents.ts'
 import { ofFlow } from './cookies.ts'
 import { grantSecondsMax } from './provider.ts'
-import { upstreamIn } from './session-upstream.ts'
+import { basisIn } from './session-basis.ts'
 
 /** What the authorization server waits for a person to do. */
 export type PendingInteraction = SignInPending | ConsentPending
@@ -45,6 +46,8 @@ export interface ConsentPending extends Asking {
   readonly amr: readonly string[]
   /** Who they are at the trusted issuer through which they signed in. */
   readonly upstream: ExternalAccount | undefined
+  /** What they showed here when they signed in. */
+  readonly proof: Proof | undefined
   readonly resource: string
   readonly scopes: readonly string[]
   /** Asked for, and nothing that this person could give: an administrator's, without the role. */
@@ -159,12 +162,10 @@ export function createInteractions(deps: InteractionsDeps): Interactions {
     async signedIn(request, response, signedIn, txn) {
       await assertAdmitted(signIns, signedIn, txn)
       await signIns.atAuthorizationServer(signedIn, txn)
-      const login = {
-        accountId: signedIn.person,
-        amr: [...signedIn.amr],
-        ...(signedIn.upstream && { acr: upstreamIn.write(signedIn.upstream) }),
-        remember: false,
-      }
+      const { person, amr, upstream, proof } = signedIn
+      // What ends while the library is at it is seen by whatever is asked with its session.
+      const acr = basisIn.write({ upstream, proof })
+      const login = { accountId: person, amr: [...amr], ...(acr && { acr }), remember: false }
       return provider().interactionResult(request, response, { login }, { mergeWithLastSubmission: false })
     },
     async refuse(request, response, pending, txn) {
@@ -205,10 +206,10 @@ async function consentPending(
     details.session?.uid && (await deps.provider().Session.findByUid(String(details.session.uid)))
   const signedInAt = session ? session.loginTs : undefined
   if (person === undefined || signedInAt === undefined) return undefined
-  const upstream = upstreamIn.read(session ? session.acr : undefined)
+  const { upstream, proof } = basisIn.read(session ? session.acr : undefined)
   const signedInTime = new Date(signedInAt * 1_000)
-  // Revoked since, or signed in through a link that ended since: nothing more is lent in their name.
-  if (!(await deps.signIns.stillCounts({ person, upstream, at: signedInTime }))) return undefined
+  // Revoked since, or signed in by what is over since: nothing more is lent in their name.
+  if (!(await deps.signIns.stillCounts({ person, upstream, proof, at: signedInTime }))) return undefined
   const { missingResourceScopes = {}, missingOIDCScope = [] } = details.prompt.details as {
     readonly missingResourceScopes?: Readonly<Record<string, readonly string[]>>
     readonly missingOIDCScope?: readonly string[]
@@ -243,6 +244,7 @@ async function consentPending(
     signedInAt: signedInTime,
     amr: (session ? session.amr : undefined) ?? [],
     upstream,
+    proof,
     resource: missing[0],
     scopes: missing[1].filter((scope) => !withheld.includes(scope)),
     withheld,
@@ -312,10 +314,14 @@ async function grantFor(
   txn: string,
 ): Promise<string> {
   const { provider, grants, clock, seal, delegations } = deps
-  const { client, person, agent, signedInAt, upstream } = pending
+  const { client, person, agent, signedInAt, upstream, proof } = pending
   if (choice.shown !== pending.shown) throw changedSinceShown()
   const amr = amrOf(pending, choice)
-  await assertAdmitted(deps.signIns, { person, amr, ...(upstream && { upstream }) }, txn)
+  await assertAdmitted(
+    deps.signIns,
+    { person, amr, ...(upstream && { upstream }), ...(proof && { proof }) },
+    txn,
+  )
   const seconds = checkedSeconds(choice.seconds)
   const expiresAt = new Date(clock.now() + seconds * 1_000)
   const objects = chosen(pending, choice)
@@ -360,6 +366,7 @@ async function grantFor(
     signedInAt,
     amr,
     upstream,
+    proof,
   }
   try {
     await grants.save(

@@ -6,7 +6,7 @@ import { isRole } from '../administration/administrators.ts'
 import type { People } from '../people/people.ts'
 import { cliClient, consoleClient } from '../registry/clients.ts'
 import type { Consents } from './consents.ts'
-import { upstreamIn } from './session-upstream.ts'
+import { basisIn } from './session-basis.ts'
 
 export interface DemoConsent {
   /**
@@ -135,7 +135,7 @@ export function createConsoleConsent({ publicUrl, grants, clock, rolesOf, newTxn
       delegation: undefined,
       signedInAt: new Date(signedInAt * 1_000),
       amr: session.amr ?? [],
-      upstream: upstreamIn.read(session.acr),
+      ...basisIn.read(session.acr),
       expiresAt: new Date((signedInAt + consoleSeconds) * 1_000),
     }
     try {

@@ -40,6 +40,8 @@ export interface Passkey {
 /** Who answered, by which account key. */
 export interface PasskeyAnswer {
   readonly person: string
+  /** Of the passkey. */
+  readonly id: string
   /**
    * False for one that was added lately without another one of theirs: it signs in, and shows no more than a
    * password.
@@ -228,7 +230,7 @@ export function createPasskeys(
         [id, newCounter, credentialBackedUp, now()],
       )
       if (moved.length === 0) return refuse('counter_went_back')
-      return ok({ person: row.person, verifies: row.verifies_from.getTime() <= clock.now() })
+      return ok({ person: row.person, id, verifies: row.verifies_from.getTime() <= clock.now() })
     },
     list: (person) =>
       readRows<Passkey>(

@@ -11,8 +11,11 @@ export interface Passwords {
    * programs that act as them lose that. Throws where there is no such account.
    */
   set(person: string, password: string): Promise<void>
-  /** Takes as long for an account that does not exist. NOT limited in rate: whoever calls it is. */
-  verify(person: string, password: string): Promise<boolean>
+  /**
+   * When the password that fits was set; undefined: it does not fit. Takes as long for an account that does
+   * not exist. NOT limited in rate: whoever calls it is.
+   */
+  verify(person: string, password: string): Promise<Date | undefined>
   has(person: string): Promise<boolean>
   /** Undefined for an account without one. */
   changedAt(person: string): Promise<Date | undefined>
@@ -60,9 +63,9 @@ export function createPasswords({ database, clock, signInEnds }: PasswordsDeps):
       })
     },
     async verify(person, password) {
-      const storedHash = (await passwordOf(person))?.hash
-      const fits = await matches(storedHash ?? (await decoy), password)
-      return storedHash !== undefined && fits
+      const stored = await passwordOf(person)
+      const fits = await matches(stored?.hash ?? (await decoy), password)
+      return fits ? stored?.changedAt : undefined
     },
     has: async (person) => (await passwordOf(person)) !== undefined,
     changedAt: async (person) => (await passwordOf(person))?.changedAt,

@@ -34,7 +34,8 @@ export interface BrowserSession {
 export interface Sessions {
   /**
    * A session with an id of its own, whatever the browser brought: the id is the cookie's value and is kept
-   * nowhere here. `before`: the browser's session until now, which ends. On record with it.
+   * nowhere here. `before`: the browser's session until now, which ends. On record with it. 403 where the
+   * sign-in does not count by now.
    */
   begin(signedIn: SignedIn, options: { readonly before?: string; readonly txn: string }): Promise<string>
   /**
@@ -69,7 +70,7 @@ export interface Sessions {
 }
 
 export interface SessionsDeps extends Pick<Runtime, 'database' | 'seal' | 'clock' | 'randomBytes'> {
-  readonly signInValidity: Pick<SignInValidity, 'upstreamPerson'>
+  readonly signInValidity: Pick<SignInValidity, 'upstreamPerson' | 'assertWithin'>
   readonly signInEnds: Pick<SignInEnds, 'atAuthorizationServer'>
 }
 
@@ -80,13 +81,14 @@ export function createSessions(deps: SessionsDeps): Sessions {
   const { database, seal, signInValidity, clock, randomBytes, signInEnds } = deps
   const hashOf = (id: string) => seal.hash('browser session', id)
   return {
-    async begin({ person, amr, upstream, verifiedAt }, { before: previousId, txn }) {
+    async begin({ person, amr, upstream, proof, verifiedAt }, { before: previousId, txn }) {
       const id = randomBytes(32).toString('base64url')
       const now = clock.now()
       const elsewhere = upstream && signInValidity.upstreamPerson(upstream)
       if (upstream !== undefined && elsewhere === undefined)
         throw new Error('Nobody is trusted for this sign-in.')
       await database.transaction(async (sql) => {
+        await signInValidity.assertWithin(sql, { person, upstream, proof })
         if (previousId !== undefined) {
           await passPushOn(sql, { from: hashOf(previousId), to: hashOf(id), person, at: new Date(now) })
           await sql.query('delete from browser_sessions where id_hash = $1', [hashOf(previousId)])

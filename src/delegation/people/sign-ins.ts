@@ -3,7 +3,7 @@ import type { Sql } from '../../store/sql.ts'
 import { isKey } from '../registry/subject.ts'
 import type { ExternalAccount } from './links.ts'
 import type { People } from './people.ts'
-import type { SignInValidity } from './sign-in-validity.ts'
+import type { Proof, SignInBasis, SignInValidity } from './sign-in-validity.ts'
 
 /** Who has just proved who they are, and how. */
 export interface SignedIn {
@@ -13,6 +13,8 @@ export interface SignedIn {
   readonly amr: readonly string[]
   /** Who they are at the trusted issuer through which they came, whoever they are here. */
   readonly upstream?: ExternalAccount
+  /** What they showed here. Once it is over, nothing comes of this sign-in. */
+  readonly proof?: Proof
   /** When they themself were verified by more than what they know; left out: not by this sign-in. */
   readonly verifiedAt?: Date
 }
@@ -20,20 +22,15 @@ export interface SignedIn {
 /** Who may sign in at all, and what goes on record before anything comes of it. */
 export interface SignIns {
   /**
-   * Whoever has proven who they are and is revoked, here or by their name elsewhere, gets in nowhere. On
-   * record where it is so.
+   * Whoever has proven who they are and is revoked, here or by their name elsewhere, or by what is over
+   * since, gets in nowhere. On record where it is so.
    */
   isBarred(signedIn: SignedIn, txn: string): Promise<boolean>
   /**
    * Whether a sign-in of a while ago still counts: a person is revoked, or a link ends, while a request is
    * open.
    */
-  stillCounts(
-    signedIn: Pick<SignedIn, 'person'> & {
-      readonly upstream: ExternalAccount | undefined
-      readonly at: Date
-    },
-  ): Promise<boolean>
+  stillCounts(signedIn: Pick<SignedIn, 'person'> & SignInBasis & { readonly at: Date }): Promise<boolean>
   /** Before the authorization server is told. */
   atAuthorizationServer(signedIn: SignedIn, txn: string): Promise<void>
   /**
@@ -53,8 +50,8 @@ export interface SignInsDeps {
 /** Finds who signs in by what a page or a provider established. Does NOT check passwords. */
 export function createSignIns({ sql, people, signInValidity }: SignInsDeps): SignIns {
   return {
-    async isBarred({ person, upstream }, txn) {
-      const method = await signInValidity.of({ person, upstream }, sql)
+    async isBarred({ person, upstream, proof }, txn) {
+      const method = await signInValidity.of({ person, upstream, proof }, sql)
       if (method !== 'stands') await record(sql, atPages(person, txn), { event: 'sign_in_failed', method })
       return method !== 'stands'
     },

@@ -1,4 +1,5 @@
 import { timingSafeEqual } from 'node:crypto'
+import type { SignedIn } from '../../delegation/people/sign-ins.ts'
 import type { AppContext } from '../env.ts'
 import type { OwnCookie } from './cookies.ts'
 
@@ -12,8 +13,11 @@ export interface KnownBrowser {
    * days, nor since its password was last changed: whoever knew the old one is a stranger.
    */
   of(c: AppContext, user: string): Promise<string | undefined>
-  /** The header `Set-Cookie` for a browser from which this account has signed in now. */
-  line(c: AppContext, user: string): Promise<string>
+  /**
+   * The header `Set-Cookie` for a browser from which this account has signed in now. By a password, it is
+   * known by that one, even if there is a new one since.
+   */
+  line(c: AppContext, signedIn: Pick<SignedIn, 'person' | 'proof'>): Promise<string>
 }
 
 /** What {@link createKnownBrowser} works with. */
@@ -57,9 +61,11 @@ export function createKnownBrowser(dependencies: KnownBrowserDeps): KnownBrowser
       const mark = marksOf(c).find((ownMark) => isOf(ownMark, user))
       return mark !== undefined && mark.split('.')[1] === (await changedOf(user)) ? mark : undefined
     },
-    async line(c, user) {
+    async line(c, { person: user, proof }) {
+      const changed =
+        proof !== undefined && 'password' in proof ? proof.password.toString(36) : await changedOf(user)
       const otherMarks = marksOf(c).filter((mark) => mark !== '' && !isOf(mark, user))
-      const ownMark = markOf(seconds().toString(36), await changedOf(user), user)
+      const ownMark = markOf(seconds().toString(36), changed, user)
       return cookie.line([ownMark, ...otherMarks].slice(0, accountsMax).join(between), secondsMax)
     },
   }

@@ -46,12 +46,13 @@ ${hiddenField('csrf', form.csrf)}<input type="hidden" name="answer">
           }
           const verified = await passkeys.verify(form.csrf, answerIn(fields['answer']))
           if (verified.ok) {
-            const { person, verifies } = verified.value
+            const { person, id, verifies } = verified.value
+            const signedIn = { person, proof: { passkey: id } }
             // To others, too, one that does not count yet says no more than that there is a key.
             return {
               signedIn: verifies
-                ? { person, amr: passkeyAmr, verifiedAt: new Date(now()) }
-                : { person, amr: ['swk'] },
+                ? { ...signedIn, amr: passkeyAmr, verifiedAt: new Date(now()) }
+                : { ...signedIn, amr: ['swk'] },
             }
           }
           log('passkey_refused', { reason: verified.reason, detail: verified.detail })

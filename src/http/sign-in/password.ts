@@ -89,9 +89,10 @@ ${hiddenField('csrf', form.csrf)}
           if (takeBack === undefined)
             return { problem: 'Too many tries. Wait a minute, then try again.', user }
           // No database is asked with a name that no account can have.
-          if (isKey(user) && (await passwords.verify(user, textOf(fields['password'])))) {
+          const setAt = isKey(user) ? await passwords.verify(user, textOf(fields['password'])) : undefined
+          if (setAt !== undefined) {
             takeBack()
-            return { signedIn: { person: user, amr: ['pwd'] } }
+            return { signedIn: { person: user, amr: ['pwd'], proof: { password: setAt.getTime() } } }
           }
           await signIns.failed({ typed: user, method: 'password' }, c.get('txn'))
           return { problem: wrong, user }

@@ -104,7 +104,7 @@ export function createSignIn({ methods, signIns, knownBrowser, publicUrl, hint }
     if (await signIns.isBarred(outcome.signedIn, c.get('txn')))
       return show(c, form, { problem: 'This account cannot sign in now.' })
     const response = await form.finish(outcome.signedIn)
-    response.headers.append('set-cookie', await knownBrowser.line(c, outcome.signedIn.person))
+    response.headers.append('set-cookie', await knownBrowser.line(c, outcome.signedIn))
     return response
   }
 

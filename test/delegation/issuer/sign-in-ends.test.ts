@@ -1,6 +1,6 @@
 import * as client from 'openid-client'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { openOwnBrowser, signIn } from '../../http/own-browser.ts'
+import { openOwnBrowser, signIn, signInAction } from '../../http/own-browser.ts'
 import { faultyDatabase } from '../../security/faulty-database.ts'
 import { createAuthenticator } from '../../support/authenticator.ts'
 import type { Browser, Page } from './browser.ts'
@@ -110,6 +110,68 @@ describe('a new password', () => {
     const heldTokens = await tokensOf('agent-app', world.browser(), 'anne')
     await world.service.issuer.passwords.set('anne', 'correct horse battery')
     expect(await statusOf(await renewed(heldTokens))).toBe(200)
+  })
+})
+
+describe('a sign-in that is under way when a new password is set', () => {
+  const statements = { checked: /with link as/ }
+  let set = 0
+  /** Runs what is given after the password was found to fit, and before anything comes of it. */
+  async function meanwhile(change: () => Promise<unknown>, going: () => Promise<Page>): Promise<Page> {
+    try {
+      faulty.set(statements.checked, async () => {
+        faulty.set(undefined)
+        await change()
+        set += 1
+      })
+      return await going()
+    } finally {
+      faulty.set(undefined)
+    }
+  }
+  const newPassword = () => world.service.issuer.passwords.set('carol', 'correct horse battery')
+  const sessions = () => world.database.query(`select from browser_sessions where person = 'carol'`)
+
+  test('begins no session, and its browser is none that the account is known by', async () => {
+    await newPassword()
+    set = 0
+    const browser = world.browser()
+    const page = await browser.open(`${world.url}/sign-in?next=/passkeys`)
+    const form = { user: 'carol', password: 'correct horse battery' }
+    const after = await meanwhile(newPassword, () => browser.submit(page, signInAction(page), form))
+    expect(set).toBe(1)
+    expect(after.text).toContain('This account cannot sign in now.')
+    expect([browser.cookies.has('remit_session'), browser.cookies.has('remit_known')]).toEqual([false, false])
+    expect(await sessions()).toEqual([])
+    await browser.submit(page, signInAction(page), form)
+    expect([await isSignedIn(browser), browser.cookies.has('remit_known')]).toEqual([true, true])
+  })
+
+  test('is refused by the authorization server too', async () => {
+    set = 0
+    const browser = world.browser()
+    const { page } = await begun('cli', browser)
+    const form = { user: 'carol', password: 'correct horse battery' }
+    const after = await meanwhile(newPassword, () => browser.submit(page, '/sign-in', form))
+    expect(set).toBe(1)
+    expect(after.text).not.toContain('Agree')
+    expect(await asksForSignIn(browser)).toBe(true)
+  })
+
+  test('consents to nothing by a session that the authorization server wrote down late', async () => {
+    const browser = world.browser()
+    const { page } = await begun('agent-app', browser)
+    const asked = await browser.submit(page, '/sign-in', { user: 'bob', password: 'correct horse battery' })
+    expect(asked.text).toContain('Agree')
+    const before = await liveOf('bob')
+    // As a new password alone would have left it, had the session not been there yet.
+    await world.database.query(
+      `update passwords set changed_at = changed_at + interval '1 s' where person = 'bob'`,
+    )
+    const answer = await browser.submit(asked, '/consent', { seconds: '3600', object: 'collection:handbook' })
+    expect(answer.url.searchParams.has('code')).toBe(false)
+    expect(await liveOf('bob')).toEqual(before)
+    expect((await begun('agent-app', browser)).page.text).not.toContain('Agree')
   })
 })
 
