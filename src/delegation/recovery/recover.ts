@@ -46,6 +46,9 @@ const documents = 'documents and their access'
 // Nothing else tells of them either: see docs/recovery.md, step 4.
 const commands =
   'agents, hosts and persons that were disabled, moves of persons, accounts of sources that were unlinked, changed clients and administrators, rotated keys'
+// What people did on their own pages: no command of an operator's brings it back.
+const ownMeans =
+  'passwords that were changed, passkeys that were removed, accounts elsewhere that were unlinked, agents and programs that people blocked'
 
 /** What was kept elsewhere, or is said, of what a restored copy may have forgotten. */
 export interface Kept {
@@ -88,7 +91,8 @@ export interface RecoverDeps {
  * redeemed or taken back since that copy was made. Nobody is answered from its first statement to its last,
  * in any process; each step may run twice, so that one which died is simply run again. On a database that is
  * sound it ends as much. NOT undone, because nothing tells of it: agents that were disabled and people that
- * were barred since, accounts and clients that were changed, access that was removed from documents.
+ * were barred since, accounts and clients that were changed, passwords that were changed, passkeys that were
+ * removed, access that was removed from documents.
  * `docs/recovery.md` says what to do about it.
  */
 export async function recover(
@@ -181,7 +185,7 @@ export async function recover(
   return {
     ...counts,
     send_again: [
-      ...(isDatabaseCopy ? [commands, documents, ...(await ofScim(database))] : []),
+      ...(isDatabaseCopy ? [commands, ownMeans, documents, ...(await ofScim(database))] : []),
       ...(areMembersKept ? [] : [memberships, rights]),
     ],
   }
