@@ -103,6 +103,16 @@ describe('a session that ends while a body comes in has changed nothing', () => 
 })
 
 type ClientId = 'cli' | 'agent-app' | 'public-agent'
+test('a session’s JSON that does not say how long it is is read as well, up to the same size', async () => {
+  const { browser, csrf } = await openOwnBrowser(world, 'dan')
+  const cookie = `remit_session=${browser.cookies.get('remit_session')?.value}`
+  const headers = { ...json, cookie, origin: world.url, 'x-csrf-token': csrf }
+  const lend = (more: object) =>
+    sendSlowly('/delegations', headers, '{', async () => JSON.stringify(more).slice(1))
+  expect((await lend({ agent: 'other-bot' })).status).toBe(422)
+  expect((await lend({ agent: 'a'.repeat(70_000) })).status).toBe(413)
+})
+
 const configurationOf = (id: ClientId) => {
   const own = id === 'agent-app' ? world.keys[id] : undefined
   const authentication =

@@ -31,8 +31,11 @@ export function smallBody(bytesMax: number): MiddlewareHandler<AppEnv> {
   const counted = bodyLimit({ maxSize: bytesMax, onError: tooLarge })
   return async function small(c, next) {
     const length = c.req.header('content-length')
-    if (length === undefined || c.req.header('transfer-encoding') !== undefined) return counted(c, next)
-    if (!(Number(length) <= bytesMax)) tooLarge()
+    if (length !== undefined && c.req.header('transfer-encoding') === undefined) {
+      if (!(Number(length) <= bytesMax)) tooLarge()
+    } else if (!c.req.raw.bodyUsed) return counted(c, next)
+    // Read whole already, and kept, before a session was asked for.
+    else if ((await c.req.arrayBuffer()).byteLength > bytesMax) tooLarge()
     await next()
     return undefined
   }
