@@ -26,7 +26,7 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
   sources: ['kernel', 'store', 'audit', 'outbound', 'authz', 'delegation', 'ingest'],
   // People and groups as a directory brings them. Memberships are written by ingest, which compose hands it.
   directory: ['kernel', 'store', 'audit', 'authz', 'delegation', 'outbound'],
-  sample: ['kernel', 'store', 'audit', 'authz', 'delegation', 'ingest'],
+  sample: ['kernel', 'store', 'audit', 'authz', 'delegation', 'embed', 'ingest'],
   // Copies of the two databases.
   backup: ['kernel', 'store', 'audit'],
   // Looks at every part, and changes none.
