@@ -1,9 +1,11 @@
 import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { loadConfig } from './config/config.ts'
 import { AppError } from './kernel/errors.ts'
 import { logLine } from './kernel/log.ts'
 import { assertNode } from './kernel/node.ts'
 import { OperatorError } from './kernel/operator-error.ts'
+import { isSeeding, seedApart } from './seed-apart.ts'
 
 // Files made by libraries too are for this user alone, whatever their folder allows.
 process.umask(0o077)
@@ -42,11 +44,21 @@ const whenStopping = new Promise<void>((resolve) => {
 
 try {
   assertNode()
-  // Loaded only now: an older Node cannot even parse it.
-  const { start } = await import('./start.ts')
-  const { startNominator } = await import('./start-nominator.ts')
+  const seedsOnly = isSeeding(process.env)
+  // Whoever waits for it is gone.
+  if (seedsOnly) process.on('disconnect', () => process.exit(1))
   const config = loadConfig(process.env)
-  const starting = (config.roles.nominator ? startNominator : start)(config, {
+  const isFirst = config.demoSample && !existsSync(join(config.home, 'db'))
+  const seeded = isFirst && !seedsOnly ? seedApart(process.env, stopping.signal) : 0
+  // Loaded only now: an older Node cannot even parse it.
+  const { seed, start } = await import('./start.ts')
+  const { startNominator } = await import('./start-nominator.ts')
+  const failed = await seeded
+  // It has said why.
+  if (failed !== 0) process.exit(failed)
+  stopping.signal.throwIfAborted()
+  const run = seedsOnly ? seed : config.roles.nominator ? startNominator : start
+  const starting = run(config, {
     clock: { now: () => Date.now() },
     log: (event, fields) => process.stderr.write(`${logLine(new Date(), event, fields)}\n`),
     fetch,
@@ -61,6 +73,7 @@ try {
     () => new Promise<never>((_, reject) => setTimeout(reject, startEndsMs, stopped).unref()),
   )
   const service = await Promise.race([starting, tooLate])
+  if (service === undefined) process.exit(0)
   await whenStopping
   print('Stopping: open requests are finished first. Ctrl-C again stops at once.')
   await service[Symbol.asyncDispose]()

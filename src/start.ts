@@ -61,11 +61,48 @@ export interface RunningService extends AsyncDisposable {
   readonly port: number | undefined
 }
 
+/** Makes what the demo stores, and closes it. Nobody is answered. */
+export async function seed(config: Config, options: StartOptions): Promise<void> {
+  await using stack = new AsyncDisposableStack()
+  await prepare(stack, config, options)
+}
+
 /** Starts everything in order and returns once it answers. Disposal drains and closes in reverse. */
 export async function start(config: Config, options: StartOptions): Promise<RunningService> {
+  const { log, print, signal } = options
+  await using stack = new AsyncDisposableStack()
+  const { infrastructure, service, demo } = await prepare(stack, config, options)
+  stack.use(
+    await startAdminServer({
+      dir: config.home,
+      deps: adminDeps(config, infrastructure, service),
+      onError: (error) => log('command_failed', { reason: reasonOf(error) }),
+    }),
+  )
+  const { host, port, ops, roles } = config
+  const listening = roles.api
+    ? stack.use(await listenAs('PORT', { fetch: service.app.fetch, host, port }))
+    : undefined
+  stack.use(await listenAs('OPS_PORT', { fetch: service.ops.fetch, ...ops }))
+  // The first to end: whoever waits for a person is answered before the listeners are left to drain.
+  stack.defer(() => service.approvals.endWaits())
+  service.sources.start({ reads: roles.worker })
+  service.directoryReader.start({ reads: roles.worker })
+  const withoutVector = infrastructure.embeddings.available
+    ? await createChunkVectors(infrastructure.database).countMissing(infrastructure.database)
+    : 0
+  if (withoutVector > 0) log('passages_without_vector', { count: withoutVector, command: reembedCommand })
+  signal?.throwIfAborted()
+  print(welcome(config, { embeddings: infrastructure.embeddings, withoutVector, demo }))
+  const owned = stack.move()
+  const { database } = infrastructure
+  return { service, database, port: listening?.port, [Symbol.asyncDispose]: () => owned.disposeAsync() }
+}
+
+/** All of a start but what answers. */
+async function prepare(stack: AsyncDisposableStack, config: Config, options: StartOptions) {
   const { clock, log, fetch, print, signal } = options
   const step = createStartupSteps((doing) => log('still_starting', { doing }))
-  await using stack = new AsyncDisposableStack()
   stack.use(await lockFolder(config.home))
   stack.use(await openTelemetry({ endpoint: config.otlpEndpoint, version }))
   // Asked before the first intake, not after it: a taken port would waste half a minute.
@@ -104,31 +141,7 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   stack.use(service.record.sealing())
   signal?.throwIfAborted()
   const demo = config.demoSample ? await seedDemo(config, infrastructure, service, options) : undefined
-  stack.use(
-    await startAdminServer({
-      dir: config.home,
-      deps: adminDeps(config, infrastructure, service),
-      onError: (error) => log('command_failed', { reason: reasonOf(error) }),
-    }),
-  )
-  const { host, port, ops, roles } = config
-  const listening = roles.api
-    ? stack.use(await listenAs('PORT', { fetch: service.app.fetch, host, port }))
-    : undefined
-  stack.use(await listenAs('OPS_PORT', { fetch: service.ops.fetch, ...ops }))
-  // The first to end: whoever waits for a person is answered before the listeners are left to drain.
-  stack.defer(() => service.approvals.endWaits())
-  service.sources.start({ reads: roles.worker })
-  service.directoryReader.start({ reads: roles.worker })
-  const withoutVector = infrastructure.embeddings.available
-    ? await createChunkVectors(infrastructure.database).countMissing(infrastructure.database)
-    : 0
-  if (withoutVector > 0) log('passages_without_vector', { count: withoutVector, command: reembedCommand })
-  signal?.throwIfAborted()
-  print(welcome(config, { embeddings: infrastructure.embeddings, withoutVector, demo }))
-  const owned = stack.move()
-  const { database } = infrastructure
-  return { service, database, port: listening?.port, [Symbol.asyncDispose]: () => owned.disposeAsync() }
+  return { infrastructure, service, demo }
 }
 
 const beatMs = 5_000

@@ -84,6 +84,7 @@ describe('npm start on an empty folder', { timeout: slow }, () => {
     await using service = startServiceAfter(notingModules(modules), settings.env)
     await service.said(ready)
     const said = service.stdout()
+    expect(said.split(seeding)).toHaveLength(2)
     expect(said).toContain(`Remit answers at ${settings.url} `)
     expect(said).toContain(`${settings.opsUrl}/readyz`)
     expect(said).toMatch(/^ {2}anne +Anne /m)
@@ -152,6 +153,20 @@ describe('npm start on an empty folder', { timeout: slow }, () => {
     expect(documents(await ask(settings, 'bob', question))).toEqual(found.bob)
     service.kill('SIGTERM')
     expect(await service.exit).toEqual({ code: 0, signal: null })
+  })
+
+  test('leaves nobody in its folder when kill -9 ends it while another process of its own seeds', async () => {
+    await using fresh = await freshSettings(undefined)
+    {
+      await using first = startService(fresh.env)
+      await first.said(seeding)
+      first.kill('SIGKILL')
+      await first.exit
+    }
+    await using second = startService(fresh.env)
+    await second.said(ready)
+    expect(second.stdout()).toContain(seeding)
+    await endsCleanly(second)
   })
 
   test('is completed by the next start, whether Ctrl-C or kill -9 ended the first one in the middle', async () => {
