@@ -8,7 +8,7 @@ import type { Question } from '../../src/authz/gate/question.ts'
 import { evaluateLocally } from '../../src/authz/index/local.ts'
 import { readDsl } from '../../src/authz/model/dsl.ts'
 import { presentedTuples } from '../../src/authz/presented.ts'
-import { type Change, polarityOf, stepsOf } from '../../src/authz/write-order.ts'
+import { type Change, fitsOne, type Polarity, polarityOf, stepsOf } from '../../src/authz/write-order.ts'
 import { compiled, createDocumentWorld, questionsOf, somePool } from './index/worlds.ts'
 
 const ours = compileModel(readDsl(readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')))
@@ -305,4 +305,52 @@ test.each([
     opens({ user: 'user:*', relation, object: 'document:1' }),
   )
   expect(opening).toEqual(expected)
+})
+
+/** A viewer only gives, a block only takes, a member may do both. */
+const byName: Polarity = {
+  grants: ({ relation }) => relation !== 'blocked',
+  restricts: ({ relation }) => relation !== 'viewer',
+  opens: () => false,
+}
+const put = (relation: string, count: number, from = 0): Tuple[] =>
+  Array.from({ length: count }, (_, index) => ({
+    user: `user:u${from + index}`,
+    relation,
+    object: 'document:d',
+  }))
+const shown = ({ writes, deletes }: Change): string[] => [
+  ...deletes.map(({ user, relation }) => `- ${relation} ${user.slice(5)}`),
+  ...writes.map(({ user, relation }) => `+ ${relation} ${user.slice(5)}`),
+]
+
+test('what only takes comes first, what may do both at once, what only gives last, and nothing twice or never', () => {
+  const change = {
+    writes: [...put('viewer', 2), ...put('member', 1), ...put('blocked', 1)],
+    deletes: [...put('viewer', 1, 5), ...put('member', 1, 5), ...put('blocked', 2, 5)],
+  }
+  const { steps, isSafe } = stepsOf(change, byName, 2)
+  expect(isSafe).toBe(true)
+  expect(steps.map(shown)).toEqual([
+    ['- viewer u5', '+ blocked u0'],
+    ['- member u5', '+ member u0'],
+    ['- blocked u5', '- blocked u6'],
+    ['+ viewer u0', '+ viewer u1'],
+  ])
+})
+
+test('what may do both is safe as long as one Write takes all of it, and none of it is deleted and written', () => {
+  const safe = (change: Change, max: number) => stepsOf(change, byName, max).isSafe
+  const both = { writes: put('member', 2), deletes: put('member', 1, 5) }
+  expect([safe(both, 3), safe(both, 2)]).toEqual([true, false])
+  const [again, beside] = [put('member', 1), put('viewer', 3)]
+  expect(safe({ writes: again, deletes: again }, 9)).toBe(false)
+  expect(safe({ writes: [...again, ...beside], deletes: beside }, 9)).toBe(true)
+  expect(safe({ writes: beside, deletes: beside }, 9)).toBe(true)
+})
+
+test('a change is one Write where it is no larger, and deletes nothing that it writes', () => {
+  const change = { writes: put('viewer', 2), deletes: put('viewer', 1, 5) }
+  expect([fitsOne(change, 3), fitsOne(change, 2)]).toEqual([true, false])
+  expect(fitsOne({ writes: put('viewer', 2), deletes: put('viewer', 1, 1) }, 9)).toBe(false)
 })
