@@ -51,10 +51,8 @@ try {
   const isFirst = config.demoSample && !existsSync(join(config.home, 'db'))
   const seeded = isFirst && !seedsOnly ? seedApart(process.env, stopping.signal) : 0
   // Loaded only now: an older Node cannot even parse it.
-  const { seed, start } = await import('./start.ts')
-  const { startNominator } = await import('./start-nominator.ts')
-  const failed = await seeded
-  // It has said why.
+  const modules = Promise.all([import('./start.ts'), import('./start-nominator.ts')])
+  const [failed, [{ seed, start }, { startNominator }]] = await Promise.all([seeded, modules])
   if (failed !== 0) process.exit(failed)
   stopping.signal.throwIfAborted()
   const run = seedsOnly ? seed : config.roles.nominator ? startNominator : start

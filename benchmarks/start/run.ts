@@ -53,10 +53,11 @@ async function heldBy(pid: number | undefined) {
   const status = await readFile(`/proc/${pid}/status`, 'utf8')
   const megabytes = (name: string) =>
     (Number(status.split(`${name}:`)[1]?.trim().split(' ', 1)[0]) / 1_024).toFixed(0)
-  // After the name, which may hold spaces: user and system time are the 12th and 13th, in hundredths.
+  // After the name, which may hold spaces, from the 12th on: user and system time in hundredths, then those
+  // of the process that seeded. The most is of the other one alone.
   const times = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]?.split(' ') ?? []
   return {
-    processor: ((Number(times[11]) + Number(times[12])) / 100).toFixed(1),
+    processor: (times.slice(11, 15).reduce((sum, time) => sum + Number(time), 0) / 100).toFixed(1),
     resident: megabytes('VmRSS'),
     most: megabytes('VmHWM'),
   }

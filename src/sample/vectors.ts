@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readdir, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Embedder, normalize } from '../embed/embedder.ts'
 
@@ -12,10 +12,13 @@ const keyBytes = 16
  * file.
  */
 export async function withSampleVectors(embedder: Embedder, dir: string): Promise<Embedder> {
-  const folder = join(dir, 'vectors')
   const { model, dimensions } = embedder
-  if (!(await readdir(folder)).includes(model)) return embedder
-  const vectors = readVectors(await readFile(join(folder, model)), dimensions)
+  const stored = await readFile(join(dir, 'vectors', model)).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    throw error
+  })
+  if (stored === undefined) return embedder
+  const vectors = readVectors(stored, dimensions)
   return {
     ...embedder,
     async embedPassages(texts, options) {

@@ -4,7 +4,7 @@ import { createProvider, type ProviderEntry } from '../../src/delegation/vault/p
 import { digestOfPlace } from '../../src/delegation/vault/rows.ts'
 import { type Browser, openBrowser, type Page } from '../delegation/issuer/browser.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
-import { agentPrincipal, recordedAs } from '../delegation/vault/world.ts'
+import { agentPrincipal } from '../delegation/vault/world.ts'
 import { needsPostgres } from '../support/native.ts'
 import {
   type AuthorizeMood,
@@ -117,7 +117,7 @@ describe('an account is connected', () => {
       reason: 'connection_required',
     })
     const token = await connections.withToken(found.ok ? found.value.id : '', async (one) => one, {
-      recordedAs,
+      recordedAs: principal(),
     })
     expect(double.issued).toContain(token)
   })

@@ -260,7 +260,7 @@ describe('/metrics', () => {
       ['PUT', '/documents/nightjar/access', { token: loader, body: { viewers: ['user:anne'] } }, 200],
       ['GET', '/nightjar/wagtail', { token: anne }, 404],
       ['GET', '/documents/nightjar?subject=anne', { token: 'redstart' }, 401],
-      ['POST', '/documents/nightjar', { token: loader }, 404],
+      ['POST', '/documents/nightjar', { token: loader }, 405],
     ] as const
     for (const [method, path, options, status] of calls) {
       expect([method, path, (await world.call(method, path, options)).status]).toEqual([method, path, status])

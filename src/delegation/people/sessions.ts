@@ -157,12 +157,13 @@ export function createSessions(deps: SessionsDeps): Sessions {
       })
     },
     async endOthers(sql, { person, idHash }, txn) {
-      await signInEnds.atAuthorizationServer(sql, person)
-      await endPushOf(sql, person, { at: new Date(clock.now()), except: idHash })
       const ended = await sql.query(
         'delete from browser_sessions where person = $1 and id_hash <> $2 returning person',
         [person, idHash],
       )
+      // In the order in which a new password takes them: neither waits for the other for ever.
+      await endPushOf(sql, person, { at: new Date(clock.now()), except: idHash })
+      await signInEnds.atAuthorizationServer(sql, person)
       for (const _ of ended) await record(sql, atPages(person, txn), { event: 'signed_out' })
     },
     sweep: () =>

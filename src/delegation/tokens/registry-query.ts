@@ -92,6 +92,7 @@ export async function readRegistries(sql: Sql, question: RegistryQuery): Promise
   if (row === undefined) throw new Error('The registries gave no answer.')
   return {
     ...row,
+    clientKeys: row.clientKeys ?? undefined,
     client: row.client && fromRow(row.client),
     agents: chain.map((_, index) => row.agents.find(({ link }) => link === index + 1)),
     tokensFrom: row.tokensFrom ?? 0,

@@ -139,6 +139,12 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     if (!isAgreed && grant === undefined) throw await refused(principal, prepared)
 
     const tokens: string[] = []
+    let last: Outcome | undefined
+    const end = async (outcome: Outcome): Promise<void> => {
+      const ended = { event: 'vault_called' as const, ...factsOf(prepared), ...resultOf(outcome, call) }
+      await record(database, principal, ended)
+      if (grant !== undefined) await grants.settle([grant])
+    }
     const use = async (token: string, { rules }: Pick<LiveToken, 'rules'>): Promise<Outcome> => {
       await assertStands?.()
       if (grant === undefined && !isCovered(rules, call.method, path))
@@ -146,12 +152,15 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
       // Once, and only now: a token that cannot be had must not use an approval up.
       if (tokens.length === 0 && (grant !== undefined || isWrite(call))) await beginCall(principal, prepared)
       tokens.push(token)
-      return send(prepared, token, tokens)
+      last = await send(prepared, token, tokens)
+      return last
     }
     const isRefused = (outcome: Outcome) => 'answer' in outcome && outcome.answer.status === 401
     const outcome = await connections
       .withToken(found.id, use, { recordedAs: principal, isRefused })
       .catch(async (error: unknown) => {
+        // Sent once, and refused with a 401: of another token nothing came.
+        if (last !== undefined) await end(last)
         // It ended between being found and being used.
         if (
           error instanceof AppError &&
@@ -160,12 +169,7 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
           throw await unlinked(connections, principal, found.provider.name, error.code)
         throw error
       })
-    await record(database, principal, {
-      event: 'vault_called',
-      ...factsOf(prepared),
-      ...resultOf(outcome, call),
-    })
-    if (grant !== undefined) await grants.settle([grant])
+    await end(outcome)
     if ('failed' in outcome) throw failed(outcome.failed, call, bytesMax)
     if (isRefused(outcome))
       throw await unlinked(connections, principal, found.provider.name, 'reconnect_required')

@@ -136,6 +136,27 @@ describe('a call that waits for its account’s token', () => {
     expect(sent).toBe(0)
   })
 
+  test('is on record to its end where its first token was refused and the second one came too late', async () => {
+    const { database } = vault.world
+    const { accessToken } = await vault.link({
+      rules: [{ title: 'All', methods: ['POST'], paths: ['/**?*'] }],
+    })
+    vault.double.forget(accessToken)
+    const asked = vault.double.tokenRequests.length
+    const answer = vault.double.holdTokens()
+    const code = codeOf(fetchWith()(caller(), write))
+    await expect.poll(() => vault.double.tokenRequests.length, { timeout: 10_000 }).toBe(asked + 1)
+    await database.query(`update connection_agents set rules = '[]'`)
+    answer()
+    expect(await code).toBe('approval_required')
+    const [begun, called] = (await vault.recorded()).slice(-2)
+    expect([begun?.event, called?.event, called?.detail]).toEqual([
+      'vault_call_begun',
+      'vault_called',
+      expect.objectContaining({ outcome: 'answered', status: 401 }),
+    ])
+  })
+
   test('is not sent once the caller’s own token was revoked, over HTTP', async () => {
     const { database } = vault.world
     const token = await vault.world.token({ user: 'anne', agent: 'research-bot' })

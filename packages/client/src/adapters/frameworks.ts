@@ -101,7 +101,7 @@ export const langChainTool = <Result>(
 
 /**
  * What a LangChain retriever's `_getRelevantDocuments` does, for whom it works. `question` holds the rest of
- * to ask.
+ * what to ask.
  *
  * @throws Unavailable where an answer was cut short before anything was found: that is not "nothing there".
  */
