@@ -141,14 +141,16 @@ describe('an account at a live Keycloak', needsKeycloak, () => {
     const { connections } = world.service.vault
     // For the agent that it was agreed with: nobody else is given it.
     const claimsOf = async ({ id }: { readonly id: string }) => {
-      const [agreed] = await world.database.query<{ agent: string; client: string }>(
-        'select agent, client from connection_agents where connection = $1',
+      const [agreed] = await world.database.query<{ agent: string; client: string; delegation: string }>(
+        `select a.agent, a.client, d.id as delegation from connection_agents as a join delegations as d using (agent)
+         where a.connection = $1 and d.subject = 'user:anne' and d.state = 'live'`,
         [id],
       )
       const by = {
         subject: 'user:anne',
         actors: [`agent:${agreed?.agent}`],
         client: String(agreed?.client),
+        delegation: String(agreed?.delegation),
         txn: 't_tests',
       } as const
       return connections.withToken(id, async (one) => decodeJwt(one), { recordedAs: by })

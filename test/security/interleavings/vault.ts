@@ -1,6 +1,7 @@
 import type { Connections } from '../../../src/delegation/vault/connections.ts'
 import type { OutboundResponse } from '../../../src/outbound/guarded-fetch.ts'
 import { openVaultParts, recordedAs } from '../../delegation/vault/world.ts'
+import { putDelegation } from '../../delegation/world.ts'
 import { atStep, type Outcome, type Pair } from '../../support/interleavings.ts'
 import type { ProviderDouble } from '../../support/provider.ts'
 import { rowsOf, sends, type Two } from './two.ts'
@@ -29,8 +30,10 @@ export async function openRefreshes(two: Two, double: ProviderDouble): Promise<P
           : real(url, request),
     })
   const workers = { A: workerOf('A'), B: workerOf('B') }
-  const use = (connections: Connections, id: string) =>
-    connections.withToken(id, async (token) => token, { recordedAs })
+  const use = (connections: Connections, mark: string) =>
+    connections.withToken(`c_${mark}`, async (token) => token, {
+      recordedAs: { ...recordedAs, subject: `user:${mark}`, delegation: `d_${mark}` },
+    })
   return {
     name: 'refresh × refresh',
     database,
@@ -40,7 +43,10 @@ export async function openRefreshes(two: Two, double: ProviderDouble): Promise<P
       two.mark = mark
       const id = `c_${mark}`
       const first = double.grant()
-      await vault.put({ id, subject: `user:${mark}`, tokens: first, endsIn: -1 })
+      const subject = `user:${mark}` as const
+      const expiresAt = new Date(vault.clock.now() + 86_400_000)
+      await putDelegation(database, { id: `d_${mark}`, subject, agent: 'research-bot', expiresAt })
+      await vault.put({ id, subject, tokens: first, endsIn: -1 })
       const rows = {
         connections: ['id', id],
         decision_records: [`detail ->> 'connection'`, id],
@@ -50,8 +56,8 @@ export async function openRefreshes(two: Two, double: ProviderDouble): Promise<P
           (asked) => asked['grant_type'] === 'refresh_token' && asked['refresh_token'] === first.refreshToken,
         ).length
       return {
-        A: () => use(workers.A, id),
-        B: () => use(workers.B, id),
+        A: () => use(workers.A, mark),
+        B: () => use(workers.B, mark),
         look: async () => ({ ...(await rowsOf(database, rows)), asked: refreshes() }),
         held: () => rowsOf(database, { connections: ['id', id] }),
         timePasses: async () => vault.clock.move(leaseMs),
@@ -60,7 +66,7 @@ export async function openRefreshes(two: Two, double: ProviderDouble): Promise<P
             'select state from connections where id = $1',
             [id],
           )
-          const last = await use(vault.connections, id).then(
+          const last = await use(vault.connections, mark).then(
             (value): Outcome => ({ value }),
             (error: unknown): Outcome => ({ error: String(error) }),
           )
@@ -86,6 +92,7 @@ export async function openRefreshes(two: Two, double: ProviderDouble): Promise<P
         },
         async close() {
           await database.query('delete from connections where id = $1', [id])
+          await database.query('delete from delegations where id = $1', [`d_${mark}`])
         },
       }
     },
