@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { version } from '../src/kernel/version.ts'
+import { changedSince, frozenVersions } from './upgrade/versions.ts'
 
 const root = new URL('../', import.meta.url)
 const text = (path: string): string => readFileSync(new URL(path, root), 'utf8')
@@ -63,4 +64,17 @@ test('CHANGELOG.md has a section for it below Unreleased, and one for every vers
   expect(released.filter(([, , day]) => day === undefined)).toEqual([])
   const days = released.map(([, , day = '']) => day)
   expect(days).toEqual([...days].sort().reverse())
+})
+
+test('what differs from a released version does not call itself by its number', () => {
+  const shipped = [
+    'src/**',
+    'migrations/*',
+    'model.fga',
+    'packages/*/src/**',
+    'python/src/**',
+    'package-lock.json',
+  ]
+  const others = frozenVersions.filter((released) => changedSince(released, ...shipped).length > 0)
+  expect(others).not.toContain(version)
 })

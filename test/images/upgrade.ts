@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { needs } from '../support/native.ts'
-import { commitOf, frozenVersions } from '../upgrade/versions.ts'
+import { changedSince, commitOf, frozenVersions } from '../upgrade/versions.ts'
 import { answers, type Diary, keepDiary, mayRead, type Place } from './diary.ts'
 import { answerOf } from './people.ts'
 import { openProxied } from './proxied.ts'
@@ -99,29 +99,31 @@ export function describeUpgrade(): void {
         expect(await kept()).toBe('42|42\n')
       })
 
-      test('the earlier one does not start again, and says why; the others go on', {
-        timeout: slow,
-      }, async () => {
-        await using asked = diary.ask()
-        await two.start('remit-2', started)
-        const said = () => stand.podman('logs', `${project}_remit-2_1`)
-        await expect
-          .poll(said, { timeout: 120_000, interval: 1_000 })
-          .toMatch(
-            new RegExp(
-              `belongs to Remit ${newerVersion}: its tables were changed by \\d{4}_\\w+\\.sql, ` +
-                `which this version \\(${earlier}\\) does not have\\. ` +
-                `Start Remit ${newerVersion} or newer\\. To go back to ${earlier}, restore what was backed up`,
-            ),
-          )
-        await two.replace('remit-2', newer)
-        await two.ask()
-        const { failed } = await asked.end()
-        expect(failed).toEqual([])
-        expect(await two.versions()).toEqual([newerVersion])
-        expect(await diary.found()).toEqual(mayRead)
-        expect(await kept()).toBe('42|42\n')
-      })
+      // On the same tables it would start.
+      if (changedSince(earlier, 'migrations/*.sql').length > 0)
+        test('the earlier one does not start again, and says why; the others go on', {
+          timeout: slow,
+        }, async () => {
+          await using asked = diary.ask()
+          await two.start('remit-2', started)
+          const said = () => stand.podman('logs', `${project}_remit-2_1`)
+          await expect
+            .poll(said, { timeout: 120_000, interval: 1_000 })
+            .toMatch(
+              new RegExp(
+                `belongs to Remit ${newerVersion}: its tables were changed by \\d{4}_\\w+\\.sql, ` +
+                  `which this version \\(${earlier}\\) does not have\\. ` +
+                  `Start Remit ${newerVersion} or newer\\. To go back to ${earlier}, restore what was backed up`,
+              ),
+            )
+          await two.replace('remit-2', newer)
+          await two.ask()
+          const { failed } = await asked.end()
+          expect(failed).toEqual([])
+          expect(await two.versions()).toEqual([newerVersion])
+          expect(await diary.found()).toEqual(mayRead)
+          expect(await kept()).toBe('42|42\n')
+        })
     })
   })
 }

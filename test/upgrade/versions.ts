@@ -12,10 +12,27 @@ export const frozenVersions: readonly string[] = readdirSync(here, { withFileTyp
 
 /** The commit that froze a version, and was released; undefined in a clone that lacks it. */
 export function commitOf(frozen: string): string | undefined {
-  const added = ['log', '--diff-filter=A', '--format=%H', '--', `${frozen}/noted.json`]
+  return (
+    git('log', '--diff-filter=A', '--format=%H', '--', `${frozen}/noted.json`)?.split('\n').at(-1) ||
+    undefined
+  )
+}
+
+/** Paths under the repository's root, by git's patterns, that differ from what a version was released with. */
+export function changedSince(frozen: string, ...patterns: readonly string[]): readonly string[] {
+  const commit = commitOf(frozen)
+  if (commit === undefined) return []
+  const found = git('diff', '--name-only', commit, '--', ...patterns.map((one) => `:(top,glob)${one}`)) ?? ''
+  return found.split('\n').filter((path) => path !== '')
+}
+
+function git(...args: readonly string[]): string | undefined {
   try {
-    const found = execFileSync('git', added, { cwd: here, stdio: ['ignore', 'pipe', 'ignore'] })
-    return found.toString().trim().split('\n').at(-1) || undefined
+    return execFileSync('git', args, {
+      cwd: here,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim()
   } catch {
     return undefined
   }
