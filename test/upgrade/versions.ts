@@ -18,7 +18,7 @@ export function commitOf(frozen: string): string | undefined {
   )
 }
 
-/** Paths under the repository's root, by git's patterns, that differ from what a version was released with. */
+/** Paths of the repository, by git's patterns, that differ from what a version was released with. */
 export function changedSince(frozen: string, ...patterns: readonly string[]): readonly string[] {
   const commit = commitOf(frozen)
   if (commit === undefined) return []
