@@ -32,6 +32,7 @@ import { giveSamplePasswords, isSeeded, samplePasswordsFile, seedSample } from '
 import { withSampleVectors } from './sample/vectors.ts'
 import { lockHome } from './store/home.ts'
 import { lockFolder } from './store/lock.ts'
+import type { MigrateOptions } from './store/migrate.ts'
 import { type LiveProcess, registerProcess } from './store/processes.ts'
 import type { Database } from './store/sql.ts'
 
@@ -206,12 +207,13 @@ export async function orNamePort<T>(
  */
 export async function withService<T>(
   config: Config,
-  options: Pick<StartOptions, 'clock' | 'log' | 'fetch'>,
+  options: Pick<StartOptions, 'clock' | 'log' | 'fetch'> & Pick<MigrateOptions, 'upgradesCopy'>,
   work: (deps: AdminDeps) => Promise<T>,
 ): Promise<T> {
-  const { clock, log } = options
+  const { clock, log, upgradesCopy } = options
   await using infrastructure = await openInfrastructure(config, {
     mayMake: false,
+    upgradesCopy,
     now: () => clock.now(),
     log,
     step: createStartupSteps((doing) => log('still_starting', { doing })),

@@ -7,18 +7,25 @@ import type { Facts } from '../doctor/facts.ts'
 import { AppError } from '../kernel/errors.ts'
 import { assertHome, lockHome } from '../store/home.ts'
 import { FolderLockedError } from '../store/lock.ts'
+import type { MigrateOptions } from '../store/migrate.ts'
 import { addressName, pointerName, socketName } from './admin-server.ts'
 import type { AdminDeps } from './commands/command.ts'
 import { type CommandName, runCommand } from './commands.ts'
 import { NotAnsweringError } from './not-answering.ts'
 
+/** How a command opens the database where no service runs. */
+export type OpeningOptions = Pick<MigrateOptions, 'upgradesCopy'>
+
 /** Opens everything that the commands need in this process, and closes it again. */
-export type WithService = <T>(task: (dependencies: AdminDeps) => Promise<T>) => Promise<T>
+export type WithService = <T>(
+  task: (dependencies: AdminDeps) => Promise<T>,
+  options?: OpeningOptions,
+) => Promise<T>
 
 /** Runs commands with machine rights, in the running service or in this process. */
 export interface AdminClient {
   /** Runs a command; throws an AppError with what the service said. */
-  run(name: CommandName, args: object): Promise<Readonly<Record<string, unknown>>>
+  run(name: CommandName, args: object, opening?: OpeningOptions): Promise<Readonly<Record<string, unknown>>>
 }
 
 /** Where the running service listens, and what runs a command where none does. */
@@ -38,7 +45,7 @@ const needService: ReadonlySet<CommandName> = new Set<CommandName>(['demo', 'dem
  */
 export function createAdminClient({ home, withService }: AdminClientOptions): AdminClient {
   return {
-    async run(name, args) {
+    async run(name, args, opening) {
       const answer = await post(await socketOf(home), name, args)
       if (answer !== undefined) return answer
       if (withService === undefined || needService.has(name)) {
@@ -48,7 +55,7 @@ export function createAdminClient({ home, withService }: AdminClientOptions): Ad
         )
       }
       await using _lock = await locked(home)
-      return { ...(await withService((dependencies) => runCommand(name, args, dependencies))) }
+      return { ...(await withService((dependencies) => runCommand(name, args, dependencies), opening)) }
     },
   }
 }

@@ -63,9 +63,10 @@ export function addBackupCommands(program: Command, dependencies: BackupCommandD
     .option('--heads <file>', 'heads of the record that were kept elsewhere (remit audit heads)')
     .option('--end-access', 'of a restored copy: takes away all that lets anybody read', false)
     .option('--keep-access', 'of a restored copy: nobody was taken off anything since', false)
+    .option('--upgrade', 'also a copy of an earlier version, which then starts on it no more', false)
     .option('--json', 'prints the answer as JSON', false)
     .action(async (flags: RecoverFlags) => {
-      const { anyway, heads, endAccess, keepAccess, json } = flags
+      const { anyway, heads, endAccess, keepAccess, upgrade, json } = flags
       if (endAccess && keepAccess) throw new Error('Name either --end-access or --keep-access.')
       const args = {
         anyway,
@@ -73,7 +74,7 @@ export function addBackupCommands(program: Command, dependencies: BackupCommandD
         ...(endAccess && { access: 'end' }),
         ...(keepAccess && { access: 'keep' }),
       }
-      printFacts(terminal, await admin.run('recover', args), json)
+      printFacts(terminal, await admin.run('recover', args, { upgradesCopy: upgrade }), json)
     })
 }
 
@@ -82,6 +83,7 @@ interface RecoverFlags {
   readonly heads?: string
   readonly endAccess: boolean
   readonly keepAccess: boolean
+  readonly upgrade: boolean
   readonly json: boolean
 }
 

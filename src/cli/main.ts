@@ -62,9 +62,10 @@ const home = resolve(REMIT_HOME)
 const running = process.env['PORT'] === undefined ? await runningUrl(home) : undefined
 const admin = createAdminClient({
   home,
-  withService: async (task) => {
+  withService: async (task, opening) => {
     const { withService } = await wholeService()
-    return withService(loadConfig(process.env), { clock: systemClock, log: () => undefined, fetch }, task)
+    const options = { clock: systemClock, log: () => undefined, fetch, ...opening }
+    return withService(loadConfig(process.env), options, task)
   },
 })
 

@@ -11,7 +11,7 @@ import type { Step } from '../kernel/startup-steps.ts'
 import { openWriteBarrier, type WriteBarrier } from '../store/barrier.ts'
 import { type Exclusive, lockDatabase } from '../store/exclusive.ts'
 import { assertSameDatabase, rememberDatabase } from '../store/home.ts'
-import { migrate } from '../store/migrate.ts'
+import { type MigrateOptions, migrate } from '../store/migrate.ts'
 import { openPglite, type PgliteOptions } from '../store/pglite.ts'
 import { openPostgres } from '../store/postgres.ts'
 import type { Database } from '../store/sql.ts'
@@ -43,6 +43,7 @@ export interface InfrastructureOptions {
   readonly mayMake: boolean
   /** Whether vectors are made here, so that a model is opened. Default true. */
   readonly needsModel?: boolean
+  readonly upgradesCopy?: MigrateOptions['upgradesCopy']
 }
 
 const dimensionsWithoutModel = 384
@@ -51,7 +52,16 @@ const openfgaTimeoutMs = 4_000
 /** Opens what the configuration names, migrates the database and refuses vectors of another model. */
 export async function openInfrastructure(
   config: Config,
-  { now, log, step, onProgress, onStorageLost, mayMake, needsModel = true }: InfrastructureOptions,
+  {
+    now,
+    log,
+    step,
+    onProgress,
+    onStorageLost,
+    mayMake,
+    needsModel = true,
+    upgradesCopy,
+  }: InfrastructureOptions,
 ): Promise<Infrastructure> {
   await using stack = new AsyncDisposableStack()
   const { database, embeddings, vectors } = stack.use(
@@ -59,6 +69,7 @@ export async function openInfrastructure(
       mayChange: false,
       mayMake,
       needsModel,
+      upgradesCopy,
       step,
       ...(onProgress && { onProgress }),
       ...(onStorageLost && {
@@ -100,6 +111,7 @@ export interface StoredOptions {
   readonly mayMake: boolean
   /** As {@link InfrastructureOptions.needsModel}. */
   readonly needsModel?: boolean
+  readonly upgradesCopy?: MigrateOptions['upgradesCopy']
   readonly step: Step
   readonly onProgress?: (progress: WeightsProgress) => void
   readonly onLost?: PgliteOptions['onLost']
@@ -108,7 +120,7 @@ export interface StoredOptions {
 /** Opens the migrated database and the model, and nothing that decides. Does not compare the two. */
 export async function openStored(
   config: Config,
-  { mayChange, mayMake, needsModel = true, step, onProgress, onLost }: StoredOptions,
+  { mayChange, mayMake, needsModel = true, upgradesCopy, step, onProgress, onLost }: StoredOptions,
 ): Promise<StoredParts & { readonly vectors: StoredVectors }> {
   await using stack = new AsyncDisposableStack()
   const database = stack.use(
@@ -130,7 +142,7 @@ export async function openStored(
   if (embeddings.available) stack.use(embeddings.embedder)
   const dimensions = embeddings.available ? embeddings.embedder.dimensions : dimensionsWithoutModel
   await step('bringing the database’s tables to this version', () =>
-    migrate(database, { dir: new URL('../../migrations/', import.meta.url), dimensions }),
+    migrate(database, { dir: new URL('../../migrations/', import.meta.url), dimensions, upgradesCopy }),
   )
   const owned = stack.move()
   return { database, embeddings, vectors, [Symbol.asyncDispose]: () => owned.disposeAsync() }

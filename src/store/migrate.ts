@@ -9,15 +9,23 @@ export interface MigrateOptions {
   readonly dir: URL
   /** Numbers in a vector; fixed at the first migration. */
   readonly dimensions: number
+  /**
+   * Whether a copy of an earlier version is changed, on which that version then starts no more. Left out: not
+   * one that `remit restore` made. false: none is, since whoever says so knows that it is a copy.
+   */
+  readonly upgradesCopy?: boolean | undefined
 }
 
 /**
  * Brings the schema up to date, one transaction a file, and returns the names applied now. Throws
  * OperatorError where a file changes what belongs to the record's owner, and that has not been handed back
- * for it; where a file was applied that is not here: the tables are a newer version's; and where a restore
- * has not ended.
+ * for it; where a file was applied that is not here: the tables are a newer version's; where a restore has
+ * not ended; and where it would change a copy that it was not told to.
  */
-export async function migrate(database: Database, { dir, dimensions }: MigrateOptions): Promise<string[]> {
+export async function migrate(
+  database: Database,
+  { dir, dimensions, upgradesCopy }: MigrateOptions,
+): Promise<string[]> {
   const [left] = await database.query<{ begun: string | null }>(
     `select to_regclass('public.${restoreMark}')::text as begun`,
   )
@@ -28,6 +36,9 @@ export async function migrate(database: Database, { dir, dimensions }: MigrateOp
   const files = (await readdir(dir)).filter((name) => /^\d{4}_.*\.sql$/.test(name)).sort()
   // Most starts find nothing to do, and ask for no lock then.
   const before = await storedNames(database, files)
+  const newest = before.at(-1)
+  if (newest !== undefined && before.length < files.length && !(upgradesCopy ?? !(await isCopy(database))))
+    throw earlierCopy(await versionOf(database, newest))
   const applied: string[] = []
   for (const name of files) {
     if (before.includes(name)) continue
@@ -68,12 +79,30 @@ async function versionOf(sql: Sql, name: string): Promise<string | undefined> {
   return row?.version ?? undefined
 }
 
+/** Whether `remit restore` made it, and nobody has recovered it. */
+async function isCopy(sql: Sql): Promise<boolean> {
+  const [epochs] = await sql.query<{ there: boolean }>(
+    `select to_regclass('public.epochs') is not null as there`,
+  )
+  if (epochs?.there !== true) return false
+  const [row] = await sql.query<{ restored: string | null }>(
+    // An earlier version's table may lack the column.
+    `select to_jsonb(e) ->> 'restored' as restored from epochs e`,
+  )
+  return row !== undefined && row.restored !== null
+}
+
 /** The table that a restore leaves where it died. */
 export const restoreMark = 'restore_under_way'
 
 const halfRestored = (): OperatorError =>
   new OperatorError(
     'A restore of this database was begun and has not ended. Run `remit restore` with the same archive again: docs/recovery.md.',
+  )
+
+const earlierCopy = (by: string | undefined): OperatorError =>
+  new OperatorError(
+    `The tables are those of ${by === undefined || by === version ? 'an earlier version of Remit' : `Remit ${by}`}, and nothing was changed. To go back to that version, run its own \`remit recover\`. To go on with ${version}, run \`remit recover --upgrade\` with the flags that you need: then no earlier version starts on them any more (docs/versions.md).`,
   )
 
 const newer = (name: string, by: string | undefined): OperatorError =>

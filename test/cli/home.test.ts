@@ -1,10 +1,13 @@
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createDemoTokens } from '../../src/cli/demo-tokens.ts'
 import { assertSameDatabase, lockHome, rememberDatabase } from '../../src/store/home.ts'
+import { migrate } from '../../src/store/migrate.ts'
+import { openPglite } from '../../src/store/pglite.ts'
 import { remit as process, startCommand, startService } from '../e2e/process.ts'
 import { freePort } from '../support/port.ts'
 import { openCommands, remit, serving } from './world.ts'
@@ -95,6 +98,31 @@ test('commands find the service by its folder, wherever it listens, unless the s
     expect(await asked({ PUBLIC_URL: 'http://remit.test' })).toBe('http://remit.test')
   }
   expect(await asked({})).toBe('http://localhost:8787')
+})
+
+test('remit recover leaves a copy of an earlier version to that version, unless one says --upgrade', async () => {
+  const all = new URL('../../migrations/', import.meta.url)
+  const names = (await readdir(all)).filter((name) => /^\d{4}_.*\.sql$/.test(name)).sort()
+  const earlier = join(folder, 'earlier')
+  await mkdir(earlier)
+  for (const name of names.slice(0, -1)) await copyFile(new URL(name, all), join(earlier, name))
+  await mkdir(join(folder, 'keys'), { mode: 0o700 })
+  const open = () => openPglite({ dataDir: join(folder, 'db'), socketDir: folder })
+  const ran = async () => {
+    await using database = await open()
+    return (await database.query<{ name: string }>('select name from migrations')).length
+  }
+  {
+    await using database = await open()
+    await migrate(database, { dir: pathToFileURL(`${earlier}/`), dimensions: 384 })
+  }
+  const env = { REMIT_HOME: folder, XDG_CONFIG_HOME: folder, EMBEDDINGS_MODEL_PATH: folder }
+  const refused = await process(['recover', '--anyway'], env)
+  expect(refused).toMatchObject({ code: 1, stdout: '' })
+  expect(refused.stderr).toContain('To go back to that version, run its own `remit recover`.')
+  expect(await ran()).toBe(names.length - 1)
+  expect(await process(['recover', '--anyway', '--upgrade'], env)).toMatchObject({ code: 0 })
+  expect(await ran()).toBe(names.length)
 })
 
 test('a folder that holds other things is none either, and is left as it is', async () => {

@@ -163,6 +163,39 @@ describe.each([
       }
     })
 
+    test('leaves a restored copy of an earlier version as it is until it is told to change it, and no other database unless it is said to be a copy', async () => {
+      const later = await mkdtemp(join(tmpdir(), 'remit-test-'))
+      try {
+        // Of this version, and of one to come.
+        for (const { name } of await database.query<{ name: string }>('select name from migrations'))
+          await writeFile(join(later, name), '')
+        await writeFile(join(later, '9998_coming.sql'), 'create table coming (id int)')
+        const come = (upgradesCopy?: boolean) =>
+          migrate(database, { dir: pathToFileURL(`${later}/`), dimensions: 384, upgradesCopy })
+        const isThere = async () => (await database.query(`select to_regclass('coming') as it`))[0]
+        await database.query('update migrations set version = $1', ['0.9.7'])
+        await expect(come(false)).rejects.toThrow(
+          /^The tables are those of Remit 0\.9\.7, and nothing .* `remit recover --upgrade`/,
+        )
+        await database.query(`update epochs set restored = '{}'`)
+        for (const refused of [undefined, false]) await expect(come(refused)).rejects.toThrow(OperatorError)
+        expect(await isThere()).toEqual({ it: null })
+        expect(await come(true)).toEqual(['9998_coming.sql'])
+        // What is of this version is no matter of going back.
+        for (const said of [undefined, false, true]) expect(await come(said)).toEqual([])
+        await database.query(`delete from migrations where name = '9998_coming.sql'`)
+        await database.query('drop table coming')
+        await database.query('update epochs set restored = null')
+        expect(await come()).toEqual(['9998_coming.sql'])
+      } finally {
+        await database.query(`delete from migrations where name = '9998_coming.sql'`)
+        await database.query('drop table if exists coming')
+        await database.query('update epochs set restored = null')
+        await database.query('update migrations set version = $1', [version])
+        await rm(later, { recursive: true })
+      }
+    })
+
     test('answers storage_unavailable once it is closed, and closing twice is one', async () => {
       const closed = await openTestDatabase(kind)
       await closed.close()
