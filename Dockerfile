@@ -4,8 +4,9 @@ WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 COPY packages packages
 RUN npm ci --ignore-scripts
-COPY tsconfig.json tsconfig.build.json model.fga model.fga.yaml model.allow-list.yaml LICENSE ./
+COPY tsconfig.json tsconfig.build.json model.fga model.fga.yaml model.allow-list.yaml LICENSE .env.example ./
 COPY scripts/build.ts scripts/licences.ts scripts/
+COPY docker/record-owner.sql docker/record-owner.sql
 COPY docs/errors docs/errors
 COPY docs/install.md docs/install.md
 COPY migrations migrations

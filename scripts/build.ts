@@ -30,6 +30,7 @@ const manifests = new Map(packages.map((name) => [`@remit/${name}`, readManifest
 rmSync(dist, { recursive: true, force: true })
 execFileSync('tsc', ['--project', 'tsconfig.build.json'], { cwd: root, stdio: 'inherit' })
 copy('model.fga', 'model.fga.yaml', 'model.allow-list.yaml', 'LICENSE', 'sample', 'docs/errors')
+copy('.env.example', 'docker/record-owner.sql')
 copy(...globSync('migrations/[0-9]*.sql', { cwd: root }))
 copy(...globSync(['src/**/*.{js,svg,png,php,txt}', 'packages/vector-index/src/*.wasm'], { cwd: root }))
 const inConsole = await buildConsole()

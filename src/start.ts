@@ -76,6 +76,7 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   stack.use(
     await startAdminServer({
       dir: config.home,
+      opsPort: config.ops.port,
       deps: adminDeps(config, infrastructure, service),
       onError: (error) => log('command_failed', { reason: reasonOf(error) }),
     }),
@@ -195,7 +196,7 @@ export async function orNamePort<T>(
     const why =
       code === 'EADDRINUSE' ? 'is taken by another process' : `cannot be listened on (${String(code)})`
     throw new OperatorError(
-      `Port ${port} of ${host} ${why}. Choose another: ${setting}=${port + 10} npm start`,
+      `Port ${port} of ${host} ${why}. Name another in the environment or in .env: ${setting}=${port + 10}`,
       error,
     )
   }

@@ -8,7 +8,7 @@ import { AppError } from '../kernel/errors.ts'
 import { assertHome, lockHome } from '../store/home.ts'
 import { FolderLockedError } from '../store/lock.ts'
 import type { MigrateOptions } from '../store/migrate.ts'
-import { addressName, pointerName, socketName } from './admin-server.ts'
+import { addressName, opsPortName, pointerName, socketName } from './admin-server.ts'
 import type { AdminDeps } from './commands/command.ts'
 import { type CommandName, runCommand } from './commands.ts'
 import { NotAnsweringError } from './not-answering.ts'
@@ -66,6 +66,10 @@ export function createAdminClient({ home, withService }: AdminClientOptions): Ad
  */
 export const runningUrl = (home: string): Promise<string | undefined> =>
   readFile(join(home, addressName), 'utf8').catch(() => undefined)
+
+/** The operators' port of the service that runs on REMIT_HOME; undefined as above. */
+export const runningOpsPort = (home: string): Promise<string | undefined> =>
+  readFile(join(home, opsPortName), 'utf8').catch(() => undefined)
 
 // A service that stands still accepts and never answers.
 const factsMsMax = 20_000

@@ -15,6 +15,8 @@ import { runCommand } from './commands.ts'
 export interface AdminServerOptions {
   /** REMIT_HOME. The caller holds its lock. */
   readonly dir: string
+  /** Where the operators' listener is. Default: nobody is told. */
+  readonly opsPort?: number
   readonly deps: AdminDeps
   /** Told of what broke; the caller of the command is told only that it did. */
   readonly onError: (error: unknown) => void
@@ -26,15 +28,23 @@ export const pointerName = 'admin.path'
 export const socketName = 'admin.sock'
 /** Where its address is written down, for commands whose shell does not name it. */
 export const addressName = 'admin.url'
+/** The same of the operators' port. */
+export const opsPortName = 'ops.port'
 
 /**
  * The running service's face for the machine's operator: HTTP on a Unix socket (0600 in a 0700 folder). Who
  * may open it is who may read the folder; there is no other check and no TCP route.
  */
-export async function startAdminServer({ dir, deps, onError }: AdminServerOptions): Promise<AsyncDisposable> {
+export async function startAdminServer({
+  dir,
+  opsPort,
+  deps,
+  onError,
+}: AdminServerOptions): Promise<AsyncDisposable> {
   const socket = await socketPath(dir, socketName)
   const pointer = join(dir, pointerName)
   const address = join(dir, addressName)
+  const port = join(dir, opsPortName)
   const listener = getRequestListener(adminApp(deps, onError).fetch)
   const server = createServer((request, response) => {
     listener(request, response).catch(onError)
@@ -45,6 +55,7 @@ export async function startAdminServer({ dir, deps, onError }: AdminServerOption
     await chmod(socket.path, 0o600)
     await writeFile(pointer, socket.path, { mode: 0o600 })
     await writeFile(address, deps.publicUrl, { mode: 0o600 })
+    if (opsPort !== undefined) await writeFile(port, String(opsPort), { mode: 0o600 })
   } catch (error) {
     server.close()
     await socket.remove()
@@ -57,6 +68,7 @@ export async function startAdminServer({ dir, deps, onError }: AdminServerOption
       await closed
       await rm(pointer, { force: true })
       await rm(address, { force: true })
+      await rm(port, { force: true })
       await socket.remove()
     },
   }

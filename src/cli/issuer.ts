@@ -6,6 +6,7 @@ import { AppError } from '../kernel/errors.ts'
 import { pluralize } from '../kernel/pluralize.ts'
 import type { AdminClient } from './admin-client.ts'
 import { bare, repeatable, typed } from './ids.ts'
+import { makeKeyPair } from './key-pair.ts'
 import { printFacts, printList } from './listing.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -121,6 +122,15 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
         ...(idTokens !== undefined && { id_token_algorithm: idTokens }),
       })
       terminal.say(`The client ${id} is registered.`)
+    })
+
+  clients
+    .command('key-pair <name>')
+    .description(
+      'Makes a key pair (ES256): NAME.key.json stays with the program, NAME.jwks.json is for client add. Over nothing.',
+    )
+    .action(async (name: string) => {
+      for (const path of await makeKeyPair(name)) terminal.say(`Written: ${path}`)
     })
 
   clients

@@ -3,13 +3,13 @@ import { randomUUID } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
-import { ConfigError, loadConfig, settings } from '../config/config.ts'
+import { ConfigError, loadConfig, presentIn, settings } from '../config/config.ts'
 import { withSecretFiles } from '../config/secret-files.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { assertNode } from '../kernel/node.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
 import { version } from '../kernel/version.ts'
-import { createAdminClient, readRunningFacts, runningUrl } from './admin-client.ts'
+import { createAdminClient, readRunningFacts, runningOpsPort, runningUrl } from './admin-client.ts'
 import { createDemoTokens } from './demo-tokens.ts'
 import { runCli } from './program.ts'
 import { createSignInStore } from './sign-in-store.ts'
@@ -32,7 +32,7 @@ const wholeService = () => {
  */
 const read = settings
   .pick({ REMIT_HOME: true, PORT: true, PUBLIC_URL: true, OPENFGA_API_URL: true, OPENFGA_API_TOKEN: true })
-  .safeParse(withSecretFiles(process.env, (path) => readFileSync(path, 'utf8')).env)
+  .safeParse(presentIn(withSecretFiles(process.env, (path) => readFileSync(path, 'utf8')).env))
 if (!read.success) {
   console.error(
     new ConfigError(read.error.issues.map(({ path, message }) => `${path.join('.')} ${message}`)).message,
@@ -59,7 +59,7 @@ function configFolder(): string {
 const home = resolve(REMIT_HOME)
 // What this shell names counts; else the service of the folder, wherever it listens: the port that is usual
 // may be another's.
-const running = process.env['PORT'] === undefined ? await runningUrl(home) : undefined
+const running = process.env['PORT'] ? undefined : await runningUrl(home)
 const admin = createAdminClient({
   home,
   withService: async (task, opening) => {
@@ -93,7 +93,10 @@ process.exitCode = await runCli(process.argv.slice(2), {
   examine: async () => {
     assertNode()
     const { examineService } = await import('../doctor/service.ts')
-    return examineService(process.env, { askRunning: readRunningFacts, fetch, now: Date.now })
+    // As with PORT above: what this shell names counts, else the service of the folder.
+    const opsPort = process.env['OPS_PORT'] || (await runningOpsPort(home))
+    const env = { ...process.env, ...(opsPort !== undefined && { OPS_PORT: opsPort }) }
+    return examineService(env, { askRunning: readRunningFacts, fetch, now: Date.now })
   },
   reembed: async (onProgress) => {
     const { reembedStored } = await wholeService()

@@ -171,7 +171,7 @@ function clientTokens(
 const privateJwk = z.looseObject({ kty: z.string(), d: z.string(), kid: z.string().optional() })
 
 /**
- * Of a private JWK (0600), as `npm run -s example -- key-pair` makes it. Its public half is registered with
+ * Of a private JWK (0600), as `remit client key-pair` makes it. Its public half is registered with
  * the client.
  */
 async function readKey(path: string): Promise<client.PrivateKey | CryptoKey> {

@@ -102,6 +102,10 @@ export class ConfigError extends OperatorError {
   }
 }
 
+/** The settings that are given: an empty one has its default. */
+export const presentIn = (env: Environment): Environment =>
+  Object.fromEntries(Object.entries(env).filter(([name, value]) => name in settings.shape && value !== ''))
+
 /**
  * Reads the settings, and the files that hold secrets; reports every problem at once; a missing security
  * setting is a problem.
@@ -111,9 +115,7 @@ export function loadConfig(
   readFile: (path: string) => string = (path) => readFileSync(path, 'utf8'),
 ) {
   const { env, problems: unreadable } = withSecretFiles(environment, readFile)
-  const present = Object.fromEntries(
-    Object.entries(env).filter(([name, value]) => name in settings.shape && value !== ''),
-  )
+  const present = presentIn(env)
   const issues = settings.safeParse(present).error?.issues ?? []
   const unread = new Set(issues.map(({ path }) => String(path[0])))
   // What cannot be read is left out here, so that one start also tells what contradicts in the rest.

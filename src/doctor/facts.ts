@@ -52,6 +52,7 @@ export async function readFacts(database: Database) {
     withoutVector: number
     standing: number
     unreconciled: number
+    besideSources: string | null
   }>(
     `select current_setting('server_version') as version,
        (select extversion from pg_extension where extname = 'vector') as pgvector,
@@ -69,7 +70,13 @@ export async function readFacts(database: Database) {
        (select count(*)::float8 from chunks where embedding is null) as "withoutVector",
        (select count(*)::float8 from jobs where state = 'open' and done + failed < total
           and coalesce(paced_at, created_at) < now() - interval '1 hour') as standing,
-       (select count(*)::float8 from unreconciled where since < now() - interval '1 hour') as unreconciled`,
+       (select count(*)::float8 from unreconciled where since < now() - interval '1 hour') as unreconciled,
+       (select string_agg(distinct who || ' in collection:' || own, ', ')
+        from sources s cross join unnest(s.collections) as own cross join lateral (
+          select 'service:' || name as who from services where own = any(collections)
+          union all select subject from desired_tuples
+            where object = 'collection:' || own and relation in ('writer', 'tagger')) as writers
+        where s.state in ('active', 'paused') and who <> 'service:source/' || s.id) as "besideSources"`,
   )
   if (server === undefined) throw new Error('the database says nothing of itself')
   const pin = await readPin(database)

@@ -16,6 +16,7 @@ export function ofDatabase(facts: Facts, now: number): readonly Finding[] {
     ...jobs(facts),
     record(facts),
     readings(facts),
+    ...besideSources(facts),
     drift(facts),
   ]
 }
@@ -151,6 +152,18 @@ function readings({ sources, directories }: Facts): Finding {
       )
     : ok('sources', 'Every source and directory was read.')
 }
+
+/** No new right of that kind is given (`assertFree` of sources): these are from before, or OpenFGA's. */
+const besideSources = ({ besideSources: others }: Facts): readonly Finding[] =>
+  others === null
+    ? []
+    : [
+        warning(
+          'sources',
+          `Others may write where a source files its documents: ${others}.`,
+          'Take that right from them (`remit service add` names all collections that one keeps): docs/sources.md.',
+        ),
+      ]
 
 const drift = ({ unreconciled }: Facts): Finding =>
   unreconciled > 0

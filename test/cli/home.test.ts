@@ -94,6 +94,7 @@ test('commands find the service by its folder, wherever it listens, unless the s
   {
     await using _server = await serving({ home: world.home, deps: { ...world.deps, publicUrl } })
     expect(await asked({})).toBe(publicUrl)
+    expect(await asked({ PORT: '', PUBLIC_URL: '' })).toBe(publicUrl)
     expect(await asked({ PORT: '8797' })).toBe('http://localhost:8797')
     expect(await asked({ PUBLIC_URL: 'http://remit.test' })).toBe('http://remit.test')
   }

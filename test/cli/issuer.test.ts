@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises'
+import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { exportJWK, generateKeyPair } from 'jose'
@@ -44,6 +44,25 @@ test('a client is registered with its public keys, and a private one is refused'
   expect(await world.deps.clients.registered('bot-app')).toMatchObject({ kind: 'agent', title: 'Bot' })
   const other = await remit(['client', 'add', 'bot-app', '--kind', 'person', '--title', 'Bot'], world)
   expect(other.stderr).toContain('registered as something else')
+})
+
+test('a key pair is made in two files of one user: its public half is registered as it is, and none is written over', async () => {
+  await using _server = await serving(world)
+  const name = join(world.database.folder, 'pair-app')
+  const made = await remit(['client', 'key-pair', name], world)
+  expect(made).toMatchObject({ code: 0, stdout: '' })
+  const [key, jwks] = await Promise.all(
+    ['key', 'jwks'].map((half) => readFile(`${name}.${half}.json`, 'utf8')),
+  )
+  expect(JSON.parse(key ?? '')).toMatchObject({ kid: 'pair-app-1', alg: 'ES256', d: expect.any(String) })
+  expect(jwks).not.toContain('"d"')
+  expect((await stat(`${name}.key.json`)).mode & 0o077).toBe(0)
+  const of = ['--kind', 'agent', '--of', 'research-bot', '--title', 'Pair']
+  const added = await remit(['client', 'add', 'pair-app', ...of, '--jwks', `${name}.jwks.json`], world)
+  expect(added.code).toBe(0)
+  const again = await remit(['client', 'key-pair', name], world)
+  expect(again).toMatchObject({ code: 1, stderr: expect.stringContaining('is there already') })
+  expect(await readFile(`${name}.key.json`, 'utf8')).toBe(key)
 })
 
 test('the agent of programs on people’s own computers is registered with an owner, and its client without a key', async () => {

@@ -232,8 +232,25 @@ describe('remit doctor on a running service', both, () => {
       `delete from unreconciled where object = 'document:x'`,
       'warning drift',
     ],
+    [
+      'a service that may write where a source files its documents',
+      `insert into services (name, collections, prefixes, tuples_first) values ('scribe', '{diary}', '{}', true);
+       insert into sources (id, kind, origin, settings, collections, state, proposed_by, poll_seconds,
+         crawl_seconds, max_age_seconds, purge_days, groups_at, items_at)
+       values ('wiki', 'none', 'https://wiki.test', '{}', '{diary}', 'paused', 'user:a', 60, 60, 600, 1, now(), now())`,
+      `delete from sources where id = 'wiki'; delete from services where name = 'scribe'`,
+      'warning sources',
+    ],
   ])('tells %s', async (_, fault, mended, line) => {
     expect(bad(await during(fault, mended))).toContain(line)
+  })
+
+  test('looks at the operators’ port of the service of its folder, whatever that is, where its shell names none', {
+    timeout: 60_000,
+  }, async () => {
+    const { PORT: _, OPS_PORT: __, ...rest } = env
+    const { stdout } = await remit(['doctor', '--json'], { ...rest, PORT: '', OPS_PORT: '' })
+    expect(stdout).toContain('"says":"The service answers and is ready."')
   })
 
   test('tells a clock that is a minute off, and one that is five seconds off as a warning', async () => {

@@ -253,7 +253,7 @@ describe('without a model', { timeout: slow }, () => {
       await using service = startService({ ...settings.env })
       expect(await service.exit).toEqual({ code: 1, signal: null })
       expect(service.stderr()).toMatch(
-        /^Port \d+ of 127\.0\.0\.1 is taken by another process\. .*PORT=\d+ npm start\n$/,
+        /^Port \d+ of 127\.0\.0\.1 is taken by another process\. Name another in .*\.env: PORT=\d+\n$/,
       )
     } finally {
       taken.close()

@@ -85,13 +85,26 @@ describe('the package of the service', () => {
     for await (const file of glob('**', { cwd: installed })) files.push(file)
     const compiled = files.filter((file) => file.endsWith('.js'))
     expect(compiled.length).toBeGreaterThan(500)
-    expect(files.filter((file) => /\.tsx?$|(^|\/)tests?(\/|$)|\.(key|jwks)\b|\.env/.test(file))).toEqual([])
+    expect(
+      files.filter((file) => /\.tsx?$|(^|\/)tests?(\/|$)|\.(key|jwks)\b|\.env(?!\.example$)/.test(file)),
+    ).toEqual([])
     expect(await readFile(join(installed, 'LICENSE'), 'utf8')).toContain('Apache License')
     const licences = await readFile(join(installed, 'LICENSES-OF-OTHERS.txt'), 'utf8')
     for (const name of ['preact', 'uplot', '@codemirror/view', '@lezer/common'])
       expect(licences).toMatch(
         new RegExp(`^${name} \\d+\\.\\d+\\.\\d+ \\(MIT\\)\n\n(.*\n)*?.*Copyright`, 'm'),
       )
+  })
+
+  test('holds what docs tell its reader to use: every setting, what a superuser runs once, and a maker of key pairs', async () => {
+    for (const path of ['.env.example', 'docker/record-owner.sql'])
+      expect(await readFile(join(installed, path), 'utf8')).toBe(await readFile(join(root, path), 'utf8'))
+    const cwd = await mkdtemp(join(folder, 'keys-'))
+    await run(join(project, 'node_modules/.bin/remit'), ['client', 'key-pair', 'desk-app'], {
+      cwd,
+      env: on(thisNode),
+    })
+    expect((await readdir(cwd)).sort()).toEqual(['desk-app.jwks.json', 'desk-app.key.json'])
   })
 
   test('imports only files that are there, its dependencies and what Node has', async () => {

@@ -24,7 +24,7 @@ _origins_max: Final = 100
 class ClientKey:
     """The private key of the agent's client at the issuer (``private_key_jwt``, RFC 7523).
 
-    ``jwk`` is a private JWK with its ``alg`` and ``kid``, as ``npm run -s example -- key-pair`` writes one.
+    ``jwk`` is a private JWK with its ``alg`` and ``kid``, as ``remit client key-pair`` writes one.
     """
 
     def __init__(self, jwk: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ export interface ClientKey {
 }
 
 /**
- * The client's key from the text of its file, a JWK as `npm run -s example -- key-pair NAME` makes it.
+ * The client's key from the text of its file, a JWK as `remit client key-pair NAME` makes it.
  *
  * @throws TypeError where it holds no private key; with no word of what it holds.
  */
