@@ -64,7 +64,7 @@ export function createDemoTokens({ admin, home, fetch }: DemoTokensDeps): DemoTo
       .catch((error: unknown) => {
         if (!isNotAnswering(error)) throw error
         throw new NotAnsweringError(
-          `The demo of ${home} does not answer at ${url}. Start it: npm start. Commands need the REMIT_HOME, PORT and PUBLIC_URL that it was started with.`,
+          `The demo of ${home} does not answer at ${url}. Start it: npm run remit -- demo. Commands need the REMIT_HOME, PORT and PUBLIC_URL that it was started with.`,
           error,
         )
       })

@@ -88,6 +88,8 @@ process.exitCode = await runCli(process.argv.slice(2), {
   terminal,
   serve: async (isDemo) => {
     if (isDemo) process.env['REMIT_DEMO'] = 'true'
+    // Else a folder that lacks its .env would get the demo, whose tokens anybody at this machine may have.
+    else process.env['REMIT_DEMO'] ||= 'false'
     await import('../main.ts')
   },
   examine: async () => {

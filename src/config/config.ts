@@ -22,7 +22,7 @@ const demo = group({
     REMIT_DEMO: flag
       .optional()
       .describe(
-        'Sample corpus, people and demo tokens. Default on only when everything is embedded and loopback.',
+        'Sample corpus, people and demo tokens. Default on only when everything is embedded and loopback, and never by `remit start`.',
       ),
     DEMO_SAMPLE: flag
       .default(true)

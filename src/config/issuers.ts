@@ -80,7 +80,7 @@ export const issuers = group({
       isSo: !demo && trusted === undefined,
       of: ['REMIT_DEMO', 'HOST', 'OPS_HOST', 'PUBLIC_URL', 'TRUSTED_ISSUERS'],
       problem:
-        'TRUSTED_ISSUERS is required without REMIT_DEMO, which is off unless all is embedded and HOST, OPS_HOST and PUBLIC_URL are on loopback. Without an identity provider: TRUSTED_ISSUERS=[] lets in the people of our own accounts (remit person add) and nobody else',
+        'TRUSTED_ISSUERS is required outside the demo (remit demo), for which all is embedded, and HOST, OPS_HOST and PUBLIC_URL are on loopback. Without an identity provider: TRUSTED_ISSUERS=[] lets in the people of our own accounts (remit person add) and nobody else',
     },
     {
       isSo: hasTwins(trusted?.map(({ namespace }) => namespace)),

@@ -29,6 +29,21 @@ test.each([['person', 'disable', 'hugo'], ['agent', 'list'], ['token', '--user',
   },
 )
 
+test.each([{}, { REMIT_DEMO: '' }])(
+  'remit start without settings (%o) is not the demo: it names what is missing and remit demo, and makes nothing',
+  async (given) => {
+    const home = join(folder, 'home')
+    const [port, opsPort] = [await freePort(), await freePort()]
+    await using running = startCommand(['start'], {
+      ...{ REMIT_HOME: home, PORT: String(port), OPS_PORT: String(opsPort), EMBEDDINGS_MODEL_PATH: folder },
+      ...given,
+    })
+    expect(await Promise.race([running.exit, running.said('First start')])).toMatchObject({ code: 1 })
+    expect(running.stderr()).toContain('TRUSTED_ISSUERS is required outside the demo (remit demo)')
+    expect(existsSync(home)).toBe(false)
+  },
+)
+
 test.each([['recover', '--anyway'], ['reembed']])(
   'remit %s in a folder without a database, where DATABASE_URL was forgotten, says both ways out and makes none',
   async (...argv) => {

@@ -104,7 +104,7 @@ async function bearerOf(request: MintRequest, deps: TestTokensDeps): Promise<Bea
     const known = (await deps.people.list()).map(({ key }) => key).join(', ')
     throw invalid(
       'user',
-      `There is no account ${request.user}. Known: ${known || 'none yet; npm start fills the sample'}.`,
+      `There is no account ${request.user}. Known: ${known || 'none yet; npm run remit -- demo fills the sample'}.`,
     )
   }
   const claims = { sub: request.user, auth_time: Math.floor(deps.clock.now() / 1_000) }

@@ -44,7 +44,7 @@ export function createDemoConsent(deps: DemoConsentDeps): DemoConsent {
         const knownPeople = (await people.list()).map(({ key }) => key).join(', ')
         throw invalid(
           'user',
-          `There is no account ${person}. Known: ${knownPeople || 'none yet; npm start fills the sample'}.`,
+          `There is no account ${person}. Known: ${knownPeople || 'none yet; npm run remit -- demo fills the sample'}.`,
         )
       }
       const { DeviceCode, Grant } = provider()
