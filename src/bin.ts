@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { failureCode } from './cli/exit-code.ts'
 import { assertNode } from './kernel/node.ts'
 
 // Before anything else is loaded: an older Node lacks modules that it needs, and would name one of those.
@@ -6,6 +7,6 @@ try {
   assertNode()
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : 'This Node is too old.'}\n`)
-  process.exit(1)
+  process.exit(failureCode(process.argv.slice(2)))
 }
 await import('./cli/main.ts')

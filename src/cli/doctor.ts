@@ -3,7 +3,7 @@ import type { Finding } from '../doctor/finding.ts'
 import { printable } from '../kernel/printable.ts'
 import type { CliDeps } from './deps.ts'
 
-/** `remit doctor`: every finding on a line, and status 1 where one is a problem. */
+/** `remit doctor`: every finding on a line, and status 1 where one is a problem. What is down is one. */
 export function addDoctorCommand(
   program: Command,
   { terminal, examine }: Pick<CliDeps, 'terminal' | 'examine'>,

@@ -11,6 +11,7 @@ import { OperatorError } from '../kernel/operator-error.ts'
 import { version } from '../kernel/version.ts'
 import { createAdminClient, readRunningFacts, runningOpsPort, runningUrl } from './admin-client.ts'
 import { createDemoTokens } from './demo-tokens.ts'
+import { failureCode } from './exit-code.ts'
 import { runCli } from './program.ts'
 import { createSignInStore } from './sign-in-store.ts'
 import { createSignIns } from './sign-ins.ts'
@@ -18,6 +19,9 @@ import { createTerminal } from './terminal.ts'
 
 // As in src/main.ts: a command may make the folder's files.
 process.umask(0o077)
+
+const argv = process.argv.slice(2)
+const failed = failureCode(argv)
 
 if (existsSync('.env')) process.loadEnvFile('.env')
 
@@ -37,14 +41,15 @@ if (!read.success) {
   console.error(
     new ConfigError(read.error.issues.map(({ path, message }) => `${path.join('.')} ${message}`)).message,
   )
-  process.exit(1)
+  process.exit(failed)
 }
 const { REMIT_HOME, PORT, PUBLIC_URL, OPENFGA_API_URL, OPENFGA_API_TOKEN } = read.data
 
 // Whoever reads the output may have seen enough (`remit … | head`): no reason for a stack trace.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error
-  process.exit(0)
+  // Of one that judges, 0 would say that nothing is wrong.
+  process.exit(failed === 2 ? 2 : 0)
 })
 
 /**
@@ -82,7 +87,7 @@ function stored({ databaseUrl, openfgaDatabaseUrl, openfga, home: folder }: Retu
 
 const terminal = createTerminal(process)
 const interrupted = new AbortController()
-process.exitCode = await runCli(process.argv.slice(2), {
+process.exitCode = await runCli(argv, {
   admin,
   demoTokens: createDemoTokens({ admin, home, fetch }),
   terminal,

@@ -1,5 +1,5 @@
 import { Command, CommanderError, Option } from 'commander'
-import { ZodError } from 'zod'
+import { ZodError, z } from 'zod'
 import { roles } from '../delegation/administration/administrators.ts'
 import type { Resource } from '../delegation/tokens/issuers.ts'
 import { AppError } from '../kernel/errors.ts'
@@ -13,6 +13,7 @@ import type { DemoTokens } from './demo-tokens.ts'
 import type { CliDeps } from './deps.ts'
 import { addDirectoryCommands } from './directory.ts'
 import { addDoctorCommand } from './doctor.ts'
+import { failureCode } from './exit-code.ts'
 import { addExplainCommands } from './explain.ts'
 import { bare, repeatable, typed } from './ids.ts'
 import { addImportCommand } from './import.ts'
@@ -26,7 +27,12 @@ import { addRegistryCommands, addResourceCommands, addVaultCommands } from './re
 import { addSourceCommands } from './sources.ts'
 import { addWhatIfCommand } from './what-if.ts'
 
-/** Runs one command line (without node and script) and returns the exit code: 0 only if all went well. */
+const driftForm = z.object({ requestOnly: z.int(), adopted: z.boolean() })
+
+/**
+ * Runs one command line (without node and script) and returns the exit code: 0 only if all went well, and by
+ * docs/versions.md else.
+ */
 export async function runCli(argv: readonly string[], dependencies: CliDeps): Promise<number> {
   const outcome = { ok: true }
   const program = createProgram(dependencies, outcome)
@@ -44,9 +50,10 @@ export async function runCli(argv: readonly string[], dependencies: CliDeps): Pr
       await program.parseAsync([name], { from: 'user' })
     await program.parseAsync([...argv], { from: 'user' })
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode
-    dependencies.terminal.say(messageOf(error))
-    return 1
+    if (!(error instanceof CommanderError)) dependencies.terminal.say(messageOf(error))
+    else if (error.exitCode === 0) return 0
+    // What was found wrong before it failed is wrong all the same.
+    return outcome.ok ? failureCode(argv) : 1
   }
   return outcome.ok ? 0 : 1
 }
@@ -151,9 +158,13 @@ function createProgram(dependencies: CliDeps, outcome: { ok: boolean }): Command
     .command('drift')
     .description('Compares access tags with OpenFGA now, mends, and prints what it found.')
     .option('--json', 'prints it as JSON', false)
-    .action(async ({ json }: { readonly json: boolean }) =>
-      printFacts(terminal, await admin.run('drift', {}), json),
-    )
+    .action(async ({ json }: { readonly json: boolean }) => {
+      const answer = await admin.run('drift', {})
+      const { requestOnly, adopted: isAdopted } = driftForm.parse(answer)
+      outcome.ok &&= requestOnly === 0
+      printFacts(terminal, answer, json)
+      if (!isAdopted) throw new Error('Members and writers were not compared: not all are taken over yet.')
+    })
 
   program
     .command('reembed')

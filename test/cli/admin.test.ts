@@ -257,7 +257,7 @@ describe('with a service running', () => {
     const deps = { ...world.deps, drift, mayHaveForgotten: async () => true }
     await using _server = await serving({ home: world.home, deps })
     expect(await remit(['drift'], world)).toMatchObject({
-      code: 1,
+      code: 2,
       stderr: expect.stringContaining('remit recover'),
     })
     expect(compared).toBe(0)
@@ -280,7 +280,7 @@ describe('with a service running', () => {
     const deps = { ...world.deps, drift: () => Promise.reject(new Error('secret path /x')) }
     await using _server = await serving({ home: world.home, deps }, errors)
     const ran = await remit(['drift'], world)
-    expect(ran).toMatchObject({ code: 1, stdout: '' })
+    expect(ran).toMatchObject({ code: 2, stdout: '' })
     expect(ran.stderr).not.toContain('secret')
     expect(errors).toHaveLength(1)
   })
@@ -301,7 +301,7 @@ describe('with a service running', () => {
 describe('with no service running', () => {
   test('a command says so, with the folder', async () => {
     const ran = await remit(['drift'], { home: world.home })
-    expect(ran).toMatchObject({ code: 1, stdout: '' })
+    expect(ran).toMatchObject({ code: 2, stdout: '' })
     expect(ran.stderr).toContain(`No service is running with REMIT_HOME=${world.home}`)
   })
 
@@ -323,7 +323,7 @@ describe('with no service running', () => {
       home: world.home,
       withService: (work) => work(world.deps),
     })
-    expect(ran).toMatchObject({ code: 1, stdout: '' })
+    expect(ran).toMatchObject({ code: 2, stdout: '' })
     expect(ran.stderr).toContain('starting, stopping or busy')
   })
 
@@ -339,8 +339,10 @@ describe('with no service running', () => {
     expect((await stat(path)).isSocket()).toBe(true)
     expect((await remit(['drift'], { home: world.home })).stderr).toContain('No service is running')
     await using _server = await serving(world)
-    expect((await remit(['drift'], world)).stdout).toBe('mended: 0\n')
-    expect((await remit(['drift', '--json'], world)).stdout).toBe('{"mended":0}\n')
+    expect((await remit(['drift'], world)).stdout).toBe('mended: 0\nrequestOnly: 0\nadopted: true\n')
+    expect((await remit(['drift', '--json'], world)).stdout).toBe(
+      '{"mended":0,"requestOnly":0,"adopted":true}\n',
+    )
   })
 })
 

@@ -69,7 +69,7 @@ test('neither a command nor a start without DATABASE_URL opens an embedded datab
   const [port, opsPort] = [await freePort(), await freePort()]
   const start = { ...env, PORT: String(port), OPS_PORT: String(opsPort) }
   // One after the other: the folder is one process's at a time.
-  for (const begin of [() => startCommand(['audit', 'verify'], env), () => startService(start)]) {
+  for (const begin of [() => startCommand(['recover'], env), () => startService(start)]) {
     await using running = begin()
     expect((await running.exit).code).toBe(1)
     expect(running.stderr()).toContain(

@@ -172,7 +172,7 @@ export async function openCommands() {
     recover: async () => {
       throw new Error('not here')
     },
-    drift: async () => ({ mended: 0 }),
+    drift: async () => ({ mended: 0, requestOnly: 0, adopted: true }),
     newTxn: randomUUID,
   }
   return {
