@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import type { ActiveModel, OpenPlanList, PlanMade, PlanRead } from '@remit/contract/model'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { embeddedUrl, openInMemory } from '../authz/embedded.ts'
 import { type Question, readStoreFile } from '../authz/model/store-file.ts'
 import {
@@ -18,7 +18,7 @@ import { diffToText, modelToText, planToMarkdown, planToText } from './model-pla
 
 interface TestFlags {
   readonly server?: string
-  readonly token?: string
+  readonly serverToken?: string
 }
 
 interface PlanFlags extends PersonFlags {
@@ -46,7 +46,8 @@ export function addModelCommands(program: Command, dependencies: CliDeps, outcom
       'Runs a store file of OpenFGA’s tool (.fga.yaml) on the engine and, where there is one, a server.',
     )
     .option('--server <url>', 'a real OpenFGA server to ask as well (default: OPENFGA_API_URL)')
-    .option('--token <key>', 'its preshared key (default: OPENFGA_API_TOKEN)')
+    .option('--server-token <key>', 'its preshared key (default: OPENFGA_API_TOKEN)')
+    .addOption(new Option('--token <key>').hideHelp().argParser(refuseToken))
     .action(async (file: string | undefined, flags: TestFlags) => {
       const store = await readStoreFile(file ?? 'model.fga.yaml')
       for (const { name, api } of apisOf(flags, dependencies)) {
@@ -126,6 +127,11 @@ export function addModelCommands(program: Command, dependencies: CliDeps, outcom
     })
 }
 
+/** Everywhere else `--token` is an access token of Remit's, which would go to another server here. */
+function refuseToken(): never {
+  throw new Error('The key of the OpenFGA server is --server-token. An access token of Remit is not for it.')
+}
+
 interface Applied {
   readonly state: 'awaiting_second' | 'active'
   readonly approved_by: readonly string[]
@@ -176,14 +182,14 @@ const ask = <T>(path: string, flags: PersonFlags, dependencies: CliDeps, body?: 
   return askAs(dependencies, { user, token, url, scope: 'security.write' }, path, body && { body })
 }
 
-function apisOf({ server, token }: TestFlags, { openfga }: CliDeps) {
+function apisOf({ server, serverToken }: TestFlags, { openfga }: CliDeps) {
   const engine = {
     name: 'the embedded engine',
     api: createFgaApi({ apiUrl: embeddedUrl, timeoutMs, adapter: openInMemory().adapter }),
   }
   const apiUrl = server ?? openfga?.apiUrl
   // A key belongs to the server it was given for.
-  const apiToken = token ?? (server === undefined ? openfga?.apiToken : undefined)
+  const apiToken = serverToken ?? (server === undefined ? openfga?.apiToken : undefined)
   if (apiUrl === undefined) return [engine]
   const api = createFgaApi({ apiUrl, timeoutMs, ...(apiToken !== undefined && { apiToken }) })
   return [engine, { name: `the server at ${apiUrl}`, api }]

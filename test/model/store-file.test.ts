@@ -1,4 +1,7 @@
+import { once } from 'node:events'
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -168,9 +171,9 @@ describe('a store file', () => {
 
 describe('`remit model test`', () => {
   const notAsked = () => Promise.reject(new Error('not asked'))
-  async function run(content: string) {
+  async function run(content: string, ...flags: readonly string[]) {
     const written = { out: '', err: '' }
-    const code = await runCli(['model', 'test', await put({ 'store.fga.yaml': content })], {
+    const code = await runCli(['model', 'test', await put({ 'store.fga.yaml': content }), ...flags], {
       admin: { run: () => Promise.reject(new Error('no service is needed')) },
       terminal: createTerminal({
         stdout: { write: (text) => (written.out += text) },
@@ -199,6 +202,25 @@ describe('`remit model test`', () => {
       out: 'On the embedded engine:\n# Test Summary #\nTests 1/1 passing\nChecks 1/1 passing\n\n',
       err: '',
     })
+  })
+
+  test('sends the server its key by --server-token, and refuses --token, which may be a token of Remit', async () => {
+    const keys: unknown[] = []
+    const server = createServer((request, response) => {
+      keys.push(request.headers.authorization)
+      response.writeHead(401).end()
+    }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    await using _closing = { [Symbol.asyncDispose]: async () => void server.close() }
+    const at = ['--server', `http://127.0.0.1:${(server.address() as AddressInfo).port}`]
+    for (const flags of [['--token', 'secret'], ['--token=secret']]) {
+      const refused = await run(`${small}${tuple}${tests}`, ...at, ...flags)
+      expect(refused).toMatchObject({ code: 2, out: '', err: expect.stringContaining('--server-token') })
+      expect(refused.err).not.toContain('secret')
+    }
+    expect(keys).toEqual([])
+    await run(`${small}${tuple}${tests}`, ...at, '--server-token', 'key')
+    expect(new Set(keys)).toEqual(new Set(['Bearer key']))
   })
 
   test('exits with 1 and shows what was expected and what came', async () => {
