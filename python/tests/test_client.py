@@ -21,10 +21,12 @@ from conftest import unsigned_token as jwt
 import remit_client
 from remit_client import (
     ApprovalDenied,
+    ApprovalExpired,
     ConnectionRequired,
     DeviceFlow,
     GrantedDiffers,
     NoPerson,
+    NotFound,
     ProofKey,
     RateLimited,
     Remit,
@@ -269,6 +271,26 @@ def test_a_limit_while_waiting_is_no_no_and_a_grant_that_was_given_is_not_lost()
     assert anne.retrieve_asking({"query": "x"}, purpose="Why").approval is not None
 
 
+def test_a_word_of_a_newer_service_is_let_through_and_is_no_yes() -> None:
+    anne, _ = told(
+        httpx.Response(200, json={**more_there, "mode_used": "graph", "more": 1}), question("put_off")
+    )
+    assert anne.retrieve(query="x").mode_used == "graph"
+    assert anne.approvals.get("ap_1").state == "put_off"
+    anne, _ = told(question("put_off"), approved)
+    assert anne.approvals.wait_for("ap_1").grant_id == "g_1"
+    anne, seen = told(*[question("put_off", 0.5, grant_id="g_1")] * 2)
+    with pytest.raises(ApprovalExpired):
+        anne.approvals.wait_for("ap_1")
+    assert len(seen) == 2
+
+
+def test_a_code_of_a_newer_service_is_read_by_its_status() -> None:
+    for status, kind in ((404, NotFound), (429, RateLimited), (503, Unavailable), (409, RemitError)):
+        error = error_from_answer(status, {}, {"code": "new_code"})
+        assert (type(error), error.status) == (kind, status)
+
+
 def test_what_looks_like_a_credential_is_in_no_word_of_an_error() -> None:
     said = {"code": f"x_{jwt}", "title": "access_token=abc", "txn": f"t_{jwt}", "field": "Bearer abcdefghij"}
     error = error_from_answer(403, {"www-authenticate": f'DPoP scope="{jwt}"'}, said)
@@ -368,7 +390,8 @@ def test_an_error_goes_to_another_process_whole() -> None:
 
 
 def test_every_code_of_the_service_becomes_an_error() -> None:
-    codes = get_args(Problem.model_fields["code"].annotation)
+    known, _ = get_args(Problem.model_fields["code"].annotation)
+    codes = get_args(known)
     assert len(codes) > 20
     for code in codes:
         error = error_from_answer(400, {}, {"code": code, "title": "So.", "connect_url": "https://x.test"})

@@ -26,8 +26,8 @@ interface Flags extends WriterFlags {
 
 interface ListFlags extends Flags {
   readonly of?: string
-  readonly state?: Job['state']
-  readonly kind?: JobSummary['kind']
+  readonly state?: JobListOptions['state']
+  readonly kind?: JobListOptions['kind']
   readonly code?: string
 }
 

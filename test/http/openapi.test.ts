@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { expect, test } from 'vitest'
 import { openWorld } from '../support/world.ts'
 
@@ -42,3 +43,55 @@ test('the page says what the contract says of a member, and what a member holds 
   expect(rowOf('get-audit', 'actor')).toContain('Anywhere in the chain of agents.')
   expect(rowOf('post-explain', 'at')).toContain('The clock for conditions. The tuples are today’s.')
 })
+
+test('requests are closed, and an answer may gain members and words', async () => {
+  await using world = await openWorld()
+  const { paths, components } = (await (await world.call('GET', '/openapi.json')).json()) as Contract
+  const operations = Object.values(paths).flatMap((methods) => Object.values(methods))
+  const isString = (one: object) => isDeepStrictEqual(one, { type: 'string' })
+  const answers = partsOf(
+    operations.map(({ responses }) => responses),
+    components,
+  )
+  expect(answers.filter((part) => part.additionalProperties === false)).toEqual([])
+  const words = answers.filter((part) => part.enum !== undefined)
+  expect(words.length).toBeGreaterThan(20)
+  const open = new Set(answers.flatMap(({ anyOf = [] }) => (anyOf.some(isString) ? anyOf : [])))
+  expect(words.filter((part) => !open.has(part))).toEqual([])
+  const bodies = partsOf(
+    operations.map(({ requestBody }) => requestBody),
+    components,
+  )
+  expect(bodies.length).toBeGreaterThan(100)
+  expect(bodies.filter((part) => part.properties && !('additionalProperties' in part))).toEqual([])
+})
+
+interface Part {
+  readonly additionalProperties?: unknown
+  readonly properties?: object
+  readonly enum?: readonly unknown[]
+  readonly anyOf?: readonly object[]
+  readonly $ref?: string
+}
+interface Contract {
+  readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
+  readonly components: { readonly schemas: Readonly<Record<string, object>> }
+}
+interface Operation {
+  readonly requestBody?: object
+  readonly responses: object
+}
+
+/** Every object in these, and in the schemas to which they lead. */
+function partsOf(root: object, { schemas }: Contract['components']): readonly Part[] {
+  const parts = new Set<Part>()
+  const add = (part: unknown): void => {
+    if (typeof part !== 'object' || part === null || parts.has(part)) return
+    parts.add(part)
+    const { $ref } = part as Part
+    for (const inner of Object.values(part)) add(inner)
+    add(schemas[$ref?.split('/').at(-1) ?? ''])
+  }
+  add(root)
+  return [...parts]
+}

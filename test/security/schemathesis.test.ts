@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { errorCodes } from '@remit/contract/errors'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { seed } from '../../packages/engine/test/support/seed.ts'
+import { contractOf } from '../../src/http/openapi.ts'
 import { listen } from '../../src/start.ts'
 import { native, needsSchemathesis } from '../support/native.ts'
 import { freePort } from '../support/port.ts'
@@ -45,7 +46,8 @@ describe('Schemathesis', needsSchemathesis, () => {
     timeout: 7_200_000,
   }, async () => {
     const { world } = hostile
-    const contract = (await (await world.call('GET', '/openapi.json')).json()) as Contract
+    // Closed, and not as it is published: a member that no schema names is a finding.
+    const contract = JSON.parse(JSON.stringify(contractOf(world.service.app))) as Contract
     const operations = operationsOf(contract)
     const lent = await world.lend('dan', 'other-bot', 'collection:finance')
     await world.put({

@@ -1,5 +1,4 @@
-export type { Approval, ApprovalAsked } from '@remit/contract/approvals'
-export type { CollectionList, Document, Passage, Question, RetrieveAnswer } from '@remit/contract/retrieval'
+export type { CollectionList, Document, Passage, Question } from '@remit/contract/retrieval'
 export type {
   AccessChange,
   AccessChanged,
@@ -8,10 +7,7 @@ export type {
   DocumentInput,
   FailedDocument,
   FailedDocumentList,
-  Job,
   JobEntry,
-  JobList,
-  JobSummary,
 } from '@remit/contract/writes'
 export { type DefinedTool, defineTool, type ToolDefinition, type Who } from './adapters/define-tool.ts'
 export {
@@ -62,6 +58,14 @@ export type { ApprovalQuestion, Approvals, WaitOptions } from './service/approva
 export type { RetrieveOptions, Session } from './service/session.ts'
 export { createRemit, type Remit, type RemitOptions } from './service/session.ts'
 export type { VaultFetch, VaultInit } from './service/vault.ts'
+export type {
+  Approval,
+  ApprovalAsked,
+  Job,
+  JobList,
+  JobSummary,
+  RetrieveAnswer,
+} from './shared/answers.ts'
 export type { Detail } from './shared/detail.ts'
 export { type PlatformOptions } from './shared/platform.ts'
 export { createTokenCache, type TokenCache } from './tokens/cache.ts'

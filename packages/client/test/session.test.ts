@@ -62,6 +62,36 @@ describe('a question', () => {
     }
   })
 
+  test('may be answered with a word that this client does not know', async () => {
+    answering(() => Response.json({ ...found('x'), mode_used: 'graph' }))
+    expect(await ask()).toMatchObject({ mode_used: 'graph' })
+    answering(() => problem(503, 'new_code'))
+    await expect(ask()).rejects.toMatchObject({ name: 'Unavailable', code: 'new_code' })
+    answering(() => problem(404, 'new_code'))
+    await expect(ask()).rejects.toMatchObject({ name: 'NotFound', code: 'new_code' })
+  })
+
+  test('to the person in a state that this client does not know is no yes, and is waited for in time', async () => {
+    const start = double.now()
+    let sleeps = 0
+    double.now = () => start + sleeps * 1_000
+    const sleep = async () => {
+      sleeps += 1
+    }
+    const told = { id: 'ap_1', grant_id: 'g_1', expires_at: new Date(start + 3_000).toISOString() }
+    const { approvals } = remit({ sleep }).for(anne)
+    let state = 'put_off'
+    double.before = ({ url: address }) =>
+      address.endsWith('/approvals/ap_1') ? Response.json({ ...told, state }) : undefined
+    expect(await approvals.get('ap_1')).toMatchObject({ state: 'put_off' })
+    await expect(approvals.wait('ap_1')).rejects.toMatchObject({ name: 'ApprovalExpired' })
+    expect(sleeps).toBe(3)
+    sleeps = 0
+    const waiting = approvals.wait('ap_1')
+    state = 'approved'
+    expect(await waiting).toMatchObject({ grant_id: 'g_1' })
+  })
+
   test('that is refused throws what the service said', async () => {
     answering(() => problem(403, 'actor_unauthorized'))
     await expect(ask()).rejects.toMatchObject({ name: 'ActorUnauthorized', status: 403, txn: 't_1' })

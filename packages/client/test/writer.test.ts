@@ -1,5 +1,12 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { clientCredentials, createWriter, errorFromJSON, isRemitError, type Writer } from '../src/index.ts'
+import {
+  clientCredentials,
+  createWriter,
+  errorFromJSON,
+  isRemitError,
+  type JobDesk,
+  type Writer,
+} from '../src/index.ts'
 import { type Answering, createDouble, type Double, issuer, problem, url } from './double/double.ts'
 
 let double: Double
@@ -47,6 +54,17 @@ describe('a writer', () => {
   test('asks for no job where the answer holds the ended one', async () => {
     await writer(({ method }) => (method === 'PUT' ? Response.json({ job: ended }) : undefined)).put(document)
     expect(double.seen).toHaveLength(1)
+  })
+
+  test('gives a job in a state that it does not know, and takes it for neither over nor well', async () => {
+    const stopped = { ...ended, state: 'stopped', kind: 'merge' }
+    const states = [stopped, { ...ended, state: 'failed' }]
+    const answering = writer(({ method }) =>
+      Response.json(method === 'PUT' ? { job: stopped } : states.shift()),
+    ) as Writer & JobDesk
+    await expect(answering.put(document)).rejects.toMatchObject({ code: 'write_failed' })
+    states.push(stopped)
+    expect(await answering.job('j')).toEqual(stopped)
   })
 
   test('throws a job that failed, with the whole job in an error that survives JSON', async () => {

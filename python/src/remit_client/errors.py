@@ -186,6 +186,11 @@ def _made(facts: dict[str, Any], said: dict[str, Any], challenge: str) -> RemitE
             return RateLimited(**facts)
         case code if code in _unavailable:
             return Unavailable(**facts)
+        # A code of a newer service: the two statuses that say all that a caller can do.
+        case _ if facts["status"] == 404:
+            return NotFound(**facts)
+        case _ if facts["status"] == 503:
+            return Unavailable(**facts)
         case _:
             return RemitError(**facts)
 

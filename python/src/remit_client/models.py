@@ -67,7 +67,7 @@ class RetrieveAnswer(BaseModel):
     )
     results: list[Passage]
     complete: bool
-    mode_used: Literal["hybrid", "vector", "keyword"]
+    mode_used: Literal["hybrid", "vector", "keyword"] | str
     approval: Offer | None = None
     """
     The person could be asked for more: a request for approval takes it as `offer` for 5 minutes.
@@ -122,7 +122,7 @@ class ApprovalAsked(BaseModel):
         frozen=True,
     )
     id: str
-    state: Literal["pending", "info_requested", "denied"]
+    state: Literal["pending", "info_requested", "denied"] | str
     expires_at: AwareDatetime
     interval: int
     """
@@ -146,7 +146,7 @@ class Approval(BaseModel):
         frozen=True,
     )
     id: str
-    state: Literal["pending", "info_requested", "approved", "denied", "expired"]
+    state: Literal["pending", "info_requested", "approved", "denied", "expired"] | str
     question: str | None = None
     """
     The person’s, that is open
@@ -188,7 +188,7 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str | None = None
-    code: Literal["invalid_request", "malformed_body", "invalid_token", "invalid_dpop_proof", "use_dpop_nonce", "insufficient_user_authentication", "insufficient_scope", "actor_unauthorized", "approval_required", "forbidden", "not_found", "method_not_allowed", "conflict", "connection_required", "reconnect_required", "idempotency_mismatch", "plan_outdated", "model_refused", "payload_too_large", "uri_too_long", "unsupported_media_type", "misdirected_request", "rate_limited", "internal_error", "authorization_unavailable", "search_unavailable", "provider_unavailable", "overloaded", "storage_unavailable", "deadline_exceeded", "outcome_unknown"]
+    code: Literal["invalid_request", "malformed_body", "invalid_token", "invalid_dpop_proof", "use_dpop_nonce", "insufficient_user_authentication", "insufficient_scope", "actor_unauthorized", "approval_required", "forbidden", "not_found", "method_not_allowed", "conflict", "connection_required", "reconnect_required", "idempotency_mismatch", "plan_outdated", "model_refused", "payload_too_large", "uri_too_long", "unsupported_media_type", "misdirected_request", "rate_limited", "internal_error", "authorization_unavailable", "search_unavailable", "provider_unavailable", "overloaded", "storage_unavailable", "deadline_exceeded", "outcome_unknown"] | str
     field: str | None = None
     txn: str
     authorization_details: list[ProblemAuthorizationDetail] | None = None

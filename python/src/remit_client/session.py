@@ -38,6 +38,8 @@ _attempts_max: Final = 3
 _wait_seconds_max: Final = 10
 _patience_seconds: Final = 30
 _margin_seconds: Final = 15
+# The service itself says when these are over.
+_open_states: Final = ("pending", "info_requested")
 
 
 class Remit:
@@ -414,7 +416,8 @@ class Approvals:
         """Waits until the person has answered, with the grant in ``grant_id``, or asks back.
 
         Raises ApprovalDenied, and ApprovalExpired where nobody answered in time. No answer of the service,
-        and a limit, end it only once the question is over.
+        and a limit, end it only once the question is over. A state that this version does not know is no
+        answer: it is waited for until ``expires_at``.
         """
         return self._remit._network.run(self._wait_for(approval_id, options))
 
@@ -508,6 +511,11 @@ class Approvals:
                         return found
                     text: str = yield Call(options["on_question"], (found.question,))
                     yield from self._answer(approval_id, text, {})
+                case state if state not in _open_states and time.time() >= expires_at.timestamp():
+                    # Not known here: no answer, and it may never become one that is.
+                    raise ApprovalExpired(
+                        message="Nobody answered in time.", code="approval_expired", approval=approval_id
+                    )
                 case _ if time.monotonic() - began < 1:
                     # A service that does not wait must not be asked without end.
                     yield Pause(1)

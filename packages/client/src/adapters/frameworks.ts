@@ -1,6 +1,7 @@
-import type { Question, RetrieveAnswer } from '@remit/contract/retrieval'
+import type { Question } from '@remit/contract/retrieval'
 import { Unavailable } from '../errors/kinds.ts'
 import { isRemitError } from '../errors/make.ts'
+import type { RetrieveAnswer } from '../shared/answers.ts'
 import { parsedJson } from '../shared/json.ts'
 import type { ToolCall } from '../tools/tool.ts'
 import { type DefinedTool, sessionOf, type Who } from './define-tool.ts'

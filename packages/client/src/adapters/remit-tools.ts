@@ -1,4 +1,5 @@
-import type { Document, Passage, Question, RetrieveAnswer } from '@remit/contract/retrieval'
+import type { Document, Passage, Question } from '@remit/contract/retrieval'
+import type { RetrieveAnswer } from '../shared/answers.ts'
 import { isNumber, isText, listOf, optional, shape } from '../shared/shape.ts'
 import { type AskingOptions, retrieveAsking } from '../tools/retrieve-asking.ts'
 import { type DefinedTool, defineTool } from './define-tool.ts'

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '@remit/contract/errors'
-import type { Job } from '@remit/contract/writes'
+import type { Job } from '../shared/answers.ts'
 import { type Detail, isDetail } from '../shared/detail.ts'
 import { type Check, isAnyObject, isNumber, isText, listOf, optional, shape } from '../shared/shape.ts'
 import { isJob } from '../writer/wire.ts'

@@ -12,10 +12,14 @@ export function isRemitError(value: unknown, code?: string): value is RemitError
 }
 
 /**
- * The error of this code, of its own class where it has one. Undefined: `data` is not what that class says.
+ * The error of this code, of its own class where it has one; of a code that is not known here, by its status.
+ * Undefined: `data` is not what that class says.
  */
 export function makeError(code: string, errorFacts: ErrorFacts, payload: unknown): RemitError | undefined {
   if (isKnown(code)) return kinds[code](code, errorFacts, payload)
+  // A code of a newer service: the two statuses that say all that a caller can do.
+  if (errorFacts.status === 404) return kinds.not_found(code, errorFacts, payload)
+  if (errorFacts.status === 503) return kinds.unavailable(code, errorFacts, payload)
   return isObject(payload) ? new RemitError(code, errorFacts, payload) : undefined
 }
 

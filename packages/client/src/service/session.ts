@@ -1,12 +1,6 @@
-import type {
-  CollectionList,
-  Document,
-  Passage,
-  Provenance,
-  Question,
-  RetrieveAnswer,
-} from '@remit/contract/retrieval'
+import type { CollectionList, Document, Passage, Provenance, Question } from '@remit/contract/retrieval'
 import { NoPerson } from '../errors/kinds.ts'
+import type { RetrieveAnswer } from '../shared/answers.ts'
 import { isSafe } from '../shared/fetch-json.ts'
 import { type Platform, type PlatformOptions, platformOf } from '../shared/platform.ts'
 import {
@@ -19,7 +13,6 @@ import {
   optional,
   orNull,
   shape,
-  wordOf,
 } from '../shared/shape.ts'
 import type { Ciba } from '../tokens/ciba.ts'
 import type { DeviceFlow } from '../tokens/device.ts'
@@ -129,8 +122,8 @@ const queryOf = ({ approval }: { readonly approval: string | undefined }): strin
   approval === undefined ? '' : `?${new URLSearchParams({ approval })}`
 
 // Each guard names every member of its type: one that the contract gains, loses or changes is a compile error
-// here. Members that are not named are let through, so that a newer service can say more; a member that is
-// missing or of another type makes the answer unreadable.
+// here. Members that are not named, and words that are not known, are let through, so that a newer service
+// can say more; a member that is missing or of another type makes the answer unreadable.
 
 const provenance = shape<Provenance>({
   owner: optional(isText),
@@ -160,7 +153,7 @@ const passage = shape<Passage>({
 const isRetrieveAnswer: Check<RetrieveAnswer> = shape<RetrieveAnswer>({
   results: listOf(passage),
   complete: isBoolean,
-  mode_used: wordOf('hybrid', 'vector', 'keyword'),
+  mode_used: isText,
   approval: optional(shape<{ offer_id: string }>({ offer_id: isText })),
   freshness: shape<RetrieveAnswer['freshness']>({ index_lag_ms: isNumber, authorization_model_id: isText }),
   scope_key: isText,

@@ -84,6 +84,7 @@ const bytesOf = (text: string): Uint8Array<ArrayBuffer> =>
 const isWords: Check<Readonly<Record<string, string>>> = (value): value is Readonly<Record<string, string>> =>
   typeof value === 'object' && value !== null && Object.values(value).every(isText)
 
+// In another encoding the body could not be read.
 const isVaultAnswer: Check<Answered> = shape<Answered>({
   status: isNumber,
   headers: isWords,

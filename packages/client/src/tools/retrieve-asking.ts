@@ -1,8 +1,8 @@
-import type { ApprovalAsked } from '@remit/contract/approvals'
-import type { Question, RetrieveAnswer } from '@remit/contract/retrieval'
+import type { Question } from '@remit/contract/retrieval'
 import type { ApprovalDenied, ApprovalExpired } from '../errors/kinds.ts'
 import { isRemitError } from '../errors/make.ts'
 import { internalsOf, type Session } from '../service/session.ts'
+import type { ApprovalAsked, RetrieveAnswer } from '../shared/answers.ts'
 import type { ToolCall } from './tool.ts'
 
 /** Settings of `retrieveAsking`. */

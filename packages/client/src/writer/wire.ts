@@ -1,23 +1,6 @@
-import type {
-  AccessChanged,
-  FailedDocument,
-  FailedDocumentList,
-  Job,
-  JobEntry,
-  JobList,
-  JobSummary,
-} from '@remit/contract/writes'
-import {
-  type Check,
-  isBoolean,
-  isNumber,
-  isText,
-  listOf,
-  optional,
-  orNull,
-  shape,
-  wordOf,
-} from '../shared/shape.ts'
+import type { AccessChanged, FailedDocument, FailedDocumentList, JobEntry } from '@remit/contract/writes'
+import type { Job, JobList, JobSummary } from '../shared/answers.ts'
+import { type Check, isBoolean, isNumber, isText, listOf, optional, orNull, shape } from '../shared/shape.ts'
 
 const isEntry: Check<JobEntry> = shape<JobEntry>({
   line: optional(isNumber),
@@ -29,20 +12,19 @@ const isEntry: Check<JobEntry> = shape<JobEntry>({
 
 const summary = {
   id: isText,
-  state: wordOf('queued', 'running', 'done', 'failed'),
+  state: isText,
   done: isNumber,
   failed: isNumber,
   total: isNumber,
   rate: optional(isNumber),
   estimated_end: optional(isText),
 } as const
-const isKind = wordOf('document', 'withdrawal', 'import', 'retry')
 
 /** Whether this is a job as the service tells it. */
 export const isJob: Check<Job> = shape<Job>({
   ...summary,
   service: optional(isText),
-  kind: optional(isKind),
+  kind: optional(isText),
   created_at: optional(isText),
   queued: optional(isNumber),
   withdrawn: isNumber,
@@ -64,7 +46,7 @@ export const isAccessChanged: Check<AccessChanged> = shape<AccessChanged>({
 /** Whether this is a page of jobs. */
 export const isJobList: Check<JobList> = shape<JobList>({
   jobs: listOf(
-    shape<JobSummary>({ ...summary, service: isText, kind: isKind, created_at: isText, queued: isNumber }),
+    shape<JobSummary>({ ...summary, service: isText, kind: isText, created_at: isText, queued: isNumber }),
   ),
   cursor: orNull(isText),
   txn: isText,

@@ -4,13 +4,13 @@ import type {
   DocumentAccess,
   DocumentInput,
   FailedDocumentList,
-  Job,
-  JobList,
+  JobSummary,
 } from '@remit/contract/writes'
 import { RemitError } from '../errors/error.ts'
 import { errorFromResponse, retryAfterOf } from '../errors/from-response.ts'
 import { Unavailable, WriteFailed } from '../errors/kinds.ts'
 import { sendUnder } from '../service/authorized.ts'
+import type { Job, JobList } from '../shared/answers.ts'
 import { isSafe, limitedText } from '../shared/fetch-json.ts'
 import { parsedJson } from '../shared/json.ts'
 import { type Platform, type PlatformOptions, platformOf } from '../shared/platform.ts'
@@ -94,7 +94,7 @@ export interface Writer {
    * @throws RemitError where the import as a whole is refused.
    */
   importAll(lines: ImportLines, options?: ImportOptions): Promise<Job>
-  /** Waits until a job has ended. */
+  /** Waits until a job is `done` or `failed`. A state that this version does not know is neither. */
   waitFor(id: string, options?: JobOptions): Promise<Job>
 }
 
@@ -108,8 +108,8 @@ export interface ListOptions extends WriteOptions {
 
 /** Which jobs: what is left out is any. */
 export interface JobListOptions extends ListOptions {
-  readonly state?: Job['state'] | undefined
-  readonly kind?: Job['kind']
+  readonly state?: JobSummary['state'] | undefined
+  readonly kind?: JobSummary['kind'] | undefined
 }
 
 /** A service's way to see what became of what it sent, and to mend it. */
@@ -131,6 +131,8 @@ export interface JobDesk {
 
 const pollMsMax = 1_000
 
+const isOver = ({ state }: Job): boolean => state === 'done' || state === 'failed'
+
 /** A service's writer. Nothing is sent before it is used. */
 export function createWriter(options: WriterOptions): Writer & JobDesk {
   const { token, allowPlainHttp = false } = options
@@ -150,7 +152,7 @@ export function createWriter(options: WriterOptions): Writer & JobDesk {
     for (let pause = 100; ; pause = Math.min(pause * 1.5, pollMsMax)) {
       const job = await jobOf(id, { signal })
       onProgress?.(job)
-      if (job.state === 'done' || job.state === 'failed') return job
+      if (isOver(job)) return job
       await platform.sleep(pause, signal)
     }
   }
@@ -159,7 +161,7 @@ export function createWriter(options: WriterOptions): Writer & JobDesk {
   async function succeed(request: WriteRequest): Promise<Job> {
     const { job } = await send(request, isJobAnswer)
     // It holds the whole job only where the service was waited for.
-    const ended = isJob(job) ? job : await waitFor(job.id, { signal: request.signal })
+    const ended = isJob(job) && isOver(job) ? job : await waitFor(job.id, { signal: request.signal })
     if (ended.state === 'failed' || ended.failed > 0) throw failureOf(ended)
     return ended
   }
