@@ -32,7 +32,7 @@ const keepingCommands = {
           public:
             'Neither the database nor OpenFGA is known to be older than the other. Recovering ends every session and token; if an older copy of either was put in place all the same, say --anyway.',
         })
-      return recover(newTxn(), { heads: parseHeads(heads), access })
+      return recover(newTxn(), { heads: parseHeads(heads), access, anyway })
     },
     ({ anyway, heads, access }) => ({
       anyway,

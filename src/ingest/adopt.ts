@@ -13,6 +13,7 @@ import type { IngestContext } from './context.ts'
 import { addTags, readTags, removeTags, toTag, toTuple } from './desired-tuples.ts'
 import { StayedLocked } from './locks.ts'
 import { isAdopted, isForeign, isOurs, isPlain } from './reconcile-tuples.ts'
+import { readSourcesOf } from './source-collections.ts'
 
 // Held together: so many objects, or fewer with so many tuples; one with more is alone.
 const objectsMax = 50
@@ -147,8 +148,18 @@ const adoptPage = (context: IngestContext, id: string, objects: readonly FgaObje
           .filter((tuple) => isTaken(tuple) && !there.has(tupleId(tuple))),
       )
       await removeTags(sql, gone)
+      // 0.9.0 let one administrator give it. Without a row it is taken away.
+      const sourceOf = await readSourcesOf(sql, found.flat())
+      const refused = found.flat().filter((tuple) => sourceOf(tuple) !== undefined)
+      if (refused.length > 0)
+        log('source_rights_not_adopted', {
+          count: refused.length,
+          tuples: refused.slice(0, loggedMax).map(tupleId),
+        })
       for (const [nth, object] of objects.entries()) {
-        const own = (found[nth] ?? []).filter(({ condition }) => !isForeign(condition))
+        const own = (found[nth] ?? []).filter(
+          (tuple) => !isForeign(tuple.condition) && sourceOf(tuple) === undefined,
+        )
         await addTags(sql, object, own.map(toTag))
       }
     })

@@ -1,3 +1,4 @@
+import type { TupleKey } from '../authz/fga.ts'
 import { invalid } from '../kernel/errors.ts'
 import { splitObject } from '../kernel/ids.ts'
 import { sourcePrefix } from '../store/open-document.ts'
@@ -10,19 +11,38 @@ import type { Entry } from './desired-tuples.ts'
  * Until the end of the transaction no source gets a collection that is named here.
  */
 export async function assertNoSources(sql: Sql, entries: readonly Entry[]): Promise<void> {
-  const rights = entries.flatMap(({ field, operation, tuple: { user, relation, object } }) => {
-    const { type, id: collection } = splitObject(object)
-    const isRight = type === 'collection' && (relation === 'writer' || relation === 'tagger')
-    return isRight && operation === 'write' ? [{ field, user, collection }] : []
-  })
-  if (rights.length === 0) return
+  const written = entries.filter(({ operation, tuple }) => operation === 'write' && isRight(tuple))
+  if (written.length === 0) return
   await lockPrefixes(sql)
+  const sourceOf = await readSourcesOf(
+    sql,
+    written.map(({ tuple }) => tuple),
+  )
+  for (const { field, tuple } of written) {
+    const source = sourceOf(tuple)
+    if (source !== undefined)
+      throw invalid(field, `The source ${source} has this of its own: nobody else writes there.`)
+  }
+}
+
+/** Says which source has the collection in which somebody else has such a right; undefined: none has. */
+export async function readSourcesOf(
+  sql: Sql,
+  tuples: readonly TupleKey[],
+): Promise<(tuple: TupleKey) => string | undefined> {
   const sources = await sql.query<{ id: string; collections: readonly string[] }>(
     'select id, collections from sources where collections && $1',
-    [rights.map(({ collection }) => collection)],
+    [tuples.filter(isRight).map(({ object }) => splitObject(object).id)],
   )
-  for (const { field, user, collection } of rights)
-    for (const { id, collections } of sources)
-      if (collections.includes(collection) && user !== `service:${sourcePrefix}${id}`)
-        throw invalid(field, `The source ${id} has this of its own: nobody else writes there.`)
+  return (tuple) =>
+    isRight(tuple)
+      ? sources.find(
+          ({ id, collections }) =>
+            collections.includes(splitObject(tuple.object).id) &&
+            tuple.user !== `service:${sourcePrefix}${id}`,
+        )?.id
+      : undefined
 }
+
+const isRight = ({ relation, object }: TupleKey): boolean =>
+  splitObject(object).type === 'collection' && (relation === 'writer' || relation === 'tagger')

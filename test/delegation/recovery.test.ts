@@ -273,6 +273,7 @@ describe(
       // The kill switch was pulled since, perhaps.
       expect(send_again).toEqual([
         expect.stringMatching(/^agents, hosts and persons that were disabled/),
+        expect.stringMatching(/^models that came into force or were taken back/),
         expect.stringMatching(/^passwords that were changed, passkeys that were removed/),
         'documents and their access',
       ])
@@ -333,7 +334,7 @@ describe(
               return 0
             },
           },
-          { heads: [], access },
+          { heads: [], access, anyway: false },
         )
         expect(asked).toEqual(['database', false])
         expect(recovered).toMatchObject({ older: 'database', access })
@@ -348,6 +349,22 @@ describe(
       await copy.recover()
       expect(await copy.delegations.isLive(before)).toBe(true)
       expect((await tuplesLeft(copy.fga)).every((tuple) => tuple.includes(before))).toBe(true)
+    })
+
+    test('where somebody says that both are copies, nothing that was lent stays, and no agent', async () => {
+      const before = await wentOn(async (stand) => void (await stand.lend()))
+      await using copy = await standOnPostgres(`${name}_copy`)
+      const disabled: string[] = []
+      const recovered = await copy.recover(
+        { agents: { enabled: async () => ['bot'], disable: async (id) => disabled.push(id) } },
+        { heads: [], access: undefined, anyway: true },
+      )
+      expect(recovered).toMatchObject({ older: 'database', delegations_ended: 1, agents_disabled: 1 })
+      expect(recovered.send_again).toEqual(
+        expect.arrayContaining(['members of groups and organizations', 'documents and their access']),
+      )
+      expect(await copy.delegations.isLive(before)).toBe(false)
+      expect([disabled, await tuplesLeft(copy.fga)]).toEqual([['bot'], []])
     })
 
     test.each([
@@ -459,6 +476,21 @@ describe(
         await putBack()
         await stand.epoch.check()
         expect(stand.epoch.older).toBe('openfga')
+      })
+
+      test('where somebody says that the database is a copy too, no lending stays, and all is named', async () => {
+        await administer(`create database ${name}`)
+        await using stand = await standOnPostgres(name)
+        await addBot(stand.database)
+        const lent = await stand.lend()
+        const putBack = await openfgaNow(stand.fga.storeId)
+        await stand.epoch.raise()
+        await putBack()
+        await using again = await standOnPostgres(name)
+        const recovered = await again.recover({}, { heads: [], access: undefined, anyway: true })
+        expect(recovered).toMatchObject({ older: 'openfga', delegations_ended: 1 })
+        expect(recovered.send_again).toHaveLength(6)
+        expect(await again.delegations.isLive(lent)).toBe(false)
       })
 
       test('recovered, it has our access first, what was lent since has ended, and what nothing tells is named', async () => {
@@ -591,12 +623,12 @@ test.each([
       ])
     const recovered = await stand.recover(
       {},
-      { heads: [], access: restored === undefined ? undefined : 'keep' },
+      { heads: [], access: restored === undefined ? undefined : 'keep', anyway: false },
     )
     expect(recovered.older).toBe(older)
-    const others = recovered.send_again.filter((kept) => !/^(agents, hosts|passwords)/.test(kept))
+    const others = recovered.send_again.filter((kept) => !/^(agents, hosts|models|passwords)/.test(kept))
     expect([recovered.send_again.length - others.length, others]).toEqual([
-      none ? 0 : 2,
+      none ? 0 : 3,
       [
         ...(none ? [] : ['documents and their access']),
         ...(all ? ['members of groups and organizations', 'writers and taggers of collections'] : []),

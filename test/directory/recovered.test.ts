@@ -21,6 +21,12 @@ async function age(older: 'database' | 'openfga'): Promise<void> {
   else await world.database.query('update epochs set number = $1, told = $1', [number])
   expect(await world.service.mayHaveForgotten()).toBe(true)
 }
+/** As its operator does after it: nobody's token counts any more. */
+const recover: typeof world.service.recover = async (...args) => {
+  const recovered = await world.service.recover(...args)
+  await world.renewToken()
+  return recovered
+}
 const member = (group: string, key: string) =>
   ({ user: `user:acme/${key}`, relation: 'member', object: `group:acme/${group}` }) as const
 const change = (group: string, op: 'add' | 'remove', id: string) =>
@@ -38,10 +44,10 @@ describe('a recovery of an OpenFGA that is older', () => {
     await change('writes')
     await change('deletes')
     await world.service.fga.write({ writes: [block] })
-    await world.service.recover('t_2')
+    await recover('t_2')
     expect(await isStored(block)).toBe(true)
     await age('openfga')
-    expect(await world.service.recover('t_3')).toMatchObject({ older: 'openfga', access_mended: 1 })
+    expect(await recover('t_3')).toMatchObject({ older: 'openfga', access_mended: 1 })
     expect(await isStored(block)).toBe(false)
   })
 
@@ -55,7 +61,7 @@ describe('a recovery of an OpenFGA that is older', () => {
     )
     await fga.write({ writes: [blockOf('left'), blockOf('moving')] })
     await age('openfga')
-    await world.service.recover('t_4')
+    await recover('t_4')
     expect([await isStored(blockOf('left')), await isStored(blockOf('moving'))]).toEqual([false, true])
     await world.database.query('delete from person_moves')
   })
@@ -63,7 +69,7 @@ describe('a recovery of an OpenFGA that is older', () => {
 
 describe('a recovery of a database that is older', () => {
   test('leaves a directory’s groups as OpenFGA has them until all of one is said again, and what is said of it counts at once', async () => {
-    const { fga, memberships, ingest, recover } = world.service
+    const { fga, memberships, ingest } = world.service
     const [zoe = '', mallory = ''] = await Promise.all(
       ['zoe', 'mallory', 'bob'].map((key) => world.user(key)),
     )
@@ -80,7 +86,9 @@ describe('a recovery of a database that is older', () => {
     const { older, send_again } = await recover('t_1')
     expect([older, send_again]).toEqual([
       'database',
-      expect.arrayContaining(['people and whole groups of the directory acme, by SCIM']),
+      expect.arrayContaining([
+        'people and whole groups of the directory acme, by SCIM, with a new token (remit directory token acme)',
+      ]),
     ])
     const compareAll = async () => {
       await memberships.compare()
@@ -154,7 +162,7 @@ describe('a recovery of a database that is older', () => {
   test.each(['keep', 'end'] as const)(
     'restored, with --%s-access, believes OpenFGA of who is in a group that blocks; one that gives ends with all access',
     async (access) => {
-      const { fga, recover } = world.service
+      const { fga } = world.service
       const ids = await Promise.all(['in', 'out'].map((key) => world.user(`${key}-${access}`)))
       const [inKey, outKey] = [`in-${access}`, `out-${access}`]
       const [blocking, giving] = [await world.group('Blocks', ...ids), await world.group('Gives', ...ids)]
@@ -171,13 +179,36 @@ describe('a recovery of a database that is older', () => {
       await world.database.query('update epochs set restored = $1', [
         { taken_at: '2026-01-01T00:00:00Z', restored_at: '', openfga: false, seal: 0 },
       ])
-      expect(await recover('t_1', { heads: [], access })).toMatchObject({ older: 'database', access })
+      expect(await recover('t_1', { heads: [], access, anyway: false })).toMatchObject({
+        older: 'database',
+        access,
+      })
       expect([await world.members(blocking), await world.members(giving)]).toEqual([
         [`user:acme/${inKey}`],
         access === 'end' ? [] : [`user:acme/${inKey}`],
       ])
     },
   )
+})
+
+describe('a directory’s token', () => {
+  test('that was taken back since the copy was made does not speak for it after a recovery', async () => {
+    await age('database')
+    await world.service.recover('t_5')
+    expect((await world.scim('GET', '/Users')).status).toBe(401)
+    await world.renewToken()
+    expect((await world.scim('GET', '/Users')).status).toBe(200)
+  })
+
+  test('stays where OpenFGA alone is older, unless somebody says that both were put in place', async () => {
+    await age('openfga')
+    await world.service.recover('t_6')
+    expect((await world.scim('GET', '/Users')).status).toBe(200)
+    await age('openfga')
+    await world.service.recover('t_7', { heads: [], access: undefined, anyway: true })
+    expect((await world.scim('GET', '/Users')).status).toBe(401)
+    await world.renewToken()
+  })
 })
 
 describe('where one of the two is older, a directory writes nothing', () => {

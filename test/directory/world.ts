@@ -13,6 +13,8 @@ export interface DirectoryWorld extends World {
     body?: unknown,
     headers?: Readonly<Record<string, string>>,
   ): Promise<Sent>
+  /** Gives the directory a token, in the place of the one it had. */
+  renewToken(): Promise<void>
   /** Makes a user keyed by this; gives its id. */
   user(key: string, more?: object): Promise<string>
   /** Makes a group of these ids; gives its id. */
@@ -46,7 +48,11 @@ export async function openDirectoryWorld(options: DirectoryWorldOptions = {}): P
   })
   const { directories, fga } = world.service
   await directories.add({ name: 'acme', namespace: 'acme', prefix: 'acme/', keyAttribute })
-  const { token } = await directories.issueToken('acme', { days: 30, isOnly: false })
+  let token = ''
+  const renewToken = async () => {
+    token = (await directories.issueToken('acme', { days: 30, isOnly: true })).token
+  }
+  await renewToken()
 
   const scim: DirectoryWorld['scim'] = async (method, path, body, headers = {}) => {
     const response = await world.call(method, `/scim/v2${path}`, {
@@ -70,6 +76,7 @@ export async function openDirectoryWorld(options: DirectoryWorldOptions = {}): P
     ...world,
     issuer,
     scim,
+    renewToken,
     user: (key, more = {}) =>
       made('/Users', {
         schemas: ['urn:ietf:params:scim:schemas:core:2.0:User'],

@@ -172,7 +172,7 @@ describe(
       }
       const refused = await remit(['drift'], { ...env, OPENFGA_API_TOKEN: 'a-wrong-one' })
       expect([refused.code, refused.stderr]).toEqual([
-        1,
+        2,
         `OpenFGA at ${native.openfga?.url} cannot be used: it refuses the key of OPENFGA_API_TOKEN (401).\n`,
       ])
       // By it a start or a command that forgets DATABASE_URL is refused.

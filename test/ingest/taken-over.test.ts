@@ -58,6 +58,29 @@ describe.each(backends.filter(({ name }) => name === 'PGlite × engine' || name 
         expect(await world.tuples('team:x')).toEqual([])
       })
 
+      test('is taken away where somebody but its source writes a source’s collection', async () => {
+        await world.database.query(
+          `insert into sources (id, kind, origin, settings, collections, state, proposed_by, poll_seconds, crawl_seconds, max_age_seconds, purge_days)
+           values ('wiki', 'none', 'file:///srv/none', '{}', '{wiki}', 'proposed', 'user:dan', 1, 1, 1000, 1)`,
+        )
+        const others = ['service:hr writer collection:wiki', 'service:hr tagger collection:wiki']
+        await straight(
+          ...others,
+          'service:source/wiki writer collection:wiki',
+          'service:hr writer collection:hr',
+        )
+        await forget()
+        await world.restart()
+        expect(world.logged).toContainEqual({
+          event: 'source_rights_not_adopted',
+          fields: { count: 2, tuples: expect.arrayContaining(others) },
+        })
+        await world.ingest.drift()
+        expect(await world.tuples('collection:wiki')).toEqual(['service:source/wiki writer'])
+        expect(await world.tuples('collection:hr')).toEqual(['service:hr writer'])
+        await world.database.query(`delete from sources where id = 'wiki'`)
+      })
+
       test('with a condition that no row can hold stays as it is and is told of, and keeps nothing else back', async () => {
         const odd: Tuple = {
           ...tuple('user:odd member group:odd'),

@@ -46,6 +46,9 @@ const documents = 'documents and their access'
 // Nothing else tells of them either: see docs/recovery.md, step 4.
 const commands =
   'agents, hosts and persons that were disabled, moves of persons, accounts of sources that were unlinked, changed clients and administrators, rotated keys'
+// The copy's are in force: what was taken back since counts again.
+const rules =
+  'models that came into force or were taken back, sources and APIs that were changed or removed, services that were removed, people who were erased'
 // What people did on their own pages: no command of an operator's brings it back.
 const ownMeans =
   'passwords that were changed, passkeys that were removed, accounts elsewhere that were unlinked, agents and programs that people blocked'
@@ -55,6 +58,8 @@ export interface Kept {
   /** Heads of the record. */
   readonly heads: readonly ExportedHead[]
   readonly access: 'end' | 'keep' | undefined
+  /** Somebody says that older copies were put in place: of both, whatever shows. */
+  readonly anyway: boolean
 }
 
 export interface RecoverDeps {
@@ -92,7 +97,7 @@ export interface RecoverDeps {
  * in any process; each step may run twice, so that one which died is simply run again. On a database that is
  * sound it ends as much. NOT undone, because nothing tells of it: agents that were disabled and people that
  * were barred since, accounts and clients that were changed, passwords that were changed, passkeys that were
- * removed, access that was removed from documents.
+ * removed, models and sources that were changed, access that was removed from documents.
  * `docs/recovery.md` says what to do about it.
  */
 export async function recover(
@@ -119,8 +124,10 @@ export async function recover(
     await beginAdoption(database)
     await distrustGroups(database)
   }
-  const isDatabaseCopy = older !== 'openfga' || restored !== undefined
-  const isOpenfgaCopy = older !== 'database' || logWentBack || restored?.openfga === true
+  // Of two copies one may still be older than the other. So what shows does not say that the other is of now.
+  const areCopies = restored !== undefined || kept.anyway
+  const isDatabaseCopy = older !== 'openfga' || areCopies
+  const isOpenfgaCopy = older !== 'database' || logWentBack || restored?.openfga === true || kept.anyway
   // Until they were adopted they stand in OpenFGA alone: what is older there is not mended here.
   const areMembersKept =
     plan !== 'end' &&
@@ -131,7 +138,7 @@ export async function recover(
   await step('access')
 
   // Nothing tells which of them were disabled since.
-  const agents = plan === undefined ? [] : await deps.agents.enabled()
+  const agents = areCopies ? await deps.agents.enabled() : []
   for (const id of agents) await deps.agents.disable(id)
   await step('agents')
 
@@ -142,6 +149,8 @@ export async function recover(
   const sessions = await database.query('delete from browser_sessions returning person')
   await database.query('delete from push_subscriptions')
   await database.query('delete from push_ended')
+  // One that was taken back since would speak for its directory again.
+  if (isDatabaseCopy) await database.query('delete from directory_tokens')
   await step('sessions')
 
   const grantsEnded = await endGrants(deps, txn)
@@ -150,7 +159,7 @@ export async function recover(
   const accounts = await database.transaction(forgetAgreements)
   await step('accounts')
 
-  const { ended, removed } = await settleDelegations(deps, txn, restored !== undefined)
+  const { ended, removed } = await settleDelegations(deps, txn, areCopies)
   await step('delegations')
 
   await rebuildIndex()
@@ -169,8 +178,8 @@ export async function recover(
     tuples_removed: removed,
     sessions_ended: sessions.length,
     artifacts_ended: artifacts.length,
-    ...(restored &&
-      plan && { restored_from: restored.taken_at, access: plan, agents_disabled: agents.length }),
+    ...(restored && plan && { restored_from: restored.taken_at, access: plan }),
+    ...(areCopies && { agents_disabled: agents.length }),
     ...(missing !== undefined && { records_missing: missing }),
   }
   const markedNumber = await readMarker(fga)
@@ -185,7 +194,7 @@ export async function recover(
   return {
     ...counts,
     send_again: [
-      ...(isDatabaseCopy ? [commands, ownMeans, documents, ...(await ofScim(database))] : []),
+      ...(isDatabaseCopy ? [commands, rules, ownMeans, documents, ...(await ofScim(database))] : []),
       ...(areMembersKept ? [] : [memberships, rights]),
     ],
   }
@@ -196,10 +205,13 @@ async function ofScim(sql: Sql): Promise<readonly string[]> {
   const rows = await sql.query<{ name: string }>(
     `select name from directories where kind = 'scim' order by name`,
   )
-  return rows.map(({ name }) => `people and whole groups of the directory ${name}, by SCIM`)
+  return rows.map(
+    ({ name }) =>
+      `people and whole groups of the directory ${name}, by SCIM, with a new token (remit directory token ${name})`,
+  )
 }
 
-const nothingKept: Kept = { heads: [], access: undefined }
+const nothingKept: Kept = { heads: [], access: undefined, anyway: false }
 
 async function beginRecovery(
   database: Database,
