@@ -5,6 +5,7 @@ import type { App } from '../http/env.ts'
 import type { SearchMetrics } from '../http/metrics.ts'
 import type { RequireBearer } from '../http/middleware/bearer.ts'
 import { retrievalRoutes } from '../http/routes/retrieval/retrieve.ts'
+import { realTimer } from '../kernel/timer.ts'
 import { createLocalSights } from '../retrieval/access-filter/sights.ts'
 import { createSnapshots } from '../retrieval/access-filter/snapshots.ts'
 import { createVisibility } from '../retrieval/access-filter/visibility.ts'
@@ -127,6 +128,7 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
     log,
     now,
     newDecoy: () => randomBytes(16).toString('base64url'),
+    timer: realTimer,
     onAnswer: metrics.onAnswer,
   })
   const retrieve: Retriever = (principal, question, deadline) => {

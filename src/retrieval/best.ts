@@ -1,15 +1,18 @@
 import type { Clearance, Cleared, Clearing, Guarded } from '../authz/gate.ts'
 import { AppError } from '../kernel/errors.ts'
+import type { Timer } from '../kernel/timer.ts'
 import type { Sight } from './access-filter/visibility.ts'
-import type { AccessFilter } from './access-filter/visible.ts'
+import type { AccessFilter, Drawing } from './access-filter/visible.ts'
 import type { Candidate } from './candidate.ts'
+import type { SearchOptions } from './chunk-index/port.ts'
 import { type Deadline, isOver } from './deadline.ts'
+import { lexemesMax } from './ranking/weigh.ts'
 
 /** What a question is searched by: a list for each of words and vectors. */
 export interface Branches {
   /** How many of each list at first. */
   readonly depth: number
-  run(visible: AccessFilter, depth: number, like?: AccessFilter): Promise<Candidate[][]>
+  run(visible: AccessFilter, depth: number, options?: SearchOptions): Promise<Candidate[][]>
   /** Documents that are found whatever is asked. */
   foundAnyway(visible: AccessFilter): readonly Guarded[]
 }
@@ -21,10 +24,11 @@ export interface ClearBestOptions {
   readonly branches: Branches
   readonly clearing: Clearing
   readonly deadline: Deadline
-  /** Whether it is also to be said of what the agent could be told. */
-  readonly tells: boolean
+  /** Undefined: it is not to be said of what the agent could be told. */
+  readonly telling: Drawing | undefined
   /** The name of a document that never was. */
   readonly newDecoy: () => string
+  readonly timer: Timer
 }
 
 /** The best passages that the gate cleared. */
@@ -59,7 +63,7 @@ const deeper = 4
  * asked is asked about meanwhile.
  */
 export async function clearBest(options: ClearBestOptions): Promise<ClearedBest> {
-  const { topK, sight, branches, clearing, deadline, tells } = options
+  const { topK, sight, branches, clearing, deadline, telling: drawing } = options
   let { visible } = sight
   let { depth } = branches
   // The answer where the time ends a search.
@@ -70,18 +74,18 @@ export async function clearBest(options: ClearBestOptions): Promise<ClearedBest>
   // So many times its own depth: what is found there is only asked about.
   let ahead = 1
   // Together with the first that are ranked it is asked of which the agent may be told.
-  let early = clearEarly(tells ? [] : branches.foundAnyway(visible), clearing)
+  let early = clearEarly(drawing ? [] : branches.foundAnyway(visible), clearing)
   let untold: Candidate[][] | undefined
   for (;;) {
-    const searched = await unlessEnded([
-      early,
-      branches.run(visible, depth * ahead),
-      tells && untold === undefined ? branches.run(sight.untold, depth, visible) : undefined,
-    ])
+    const startedAt = deadline.now()
+    const searched = await unlessEnded([early, branches.run(visible, depth * ahead)])
     if (searched === undefined) return soFar
-    const [clearedBefore, lists, keptLists = untold] = searched
-    const telling = untold === undefined && keptLists !== undefined ? choose(lists, keptLists, options) : []
-    untold = keptLists
+    const [clearedBefore, lists] = searched
+    const telling: string[] = []
+    if (drawing !== undefined && untold === undefined) {
+      untold = await searchKept(options, drawing, { lists, tookMs: deadline.now() - startedAt })
+      telling.push(...choose(lists, untold, options))
+    }
     early = undefined
     const { cleared, stopped = clearedBefore?.stopped } = await clearing.clear(fuse(lists), topK, telling)
     // Nothing proven: say that permissions cannot be checked. Something proven: only that is released.
@@ -123,6 +127,51 @@ async function unlessEnded<T extends readonly unknown[]>(searches: readonly [...
     if (!(error instanceof AppError && error.code === 'deadline_exceeded')) throw error
     return undefined
   }
+}
+
+// See docs/decisions/0083-what-is-kept-takes-no-time.md.
+const [patience, allowanceMs] = [2, 30]
+// Of the time that is left: an offer is worth less than what the agent may read.
+const shareMax = 0.25
+// What takes half of the allowance on a quiet machine, where each of the words stands in each passage.
+const [passagesMax, passagesTimesWordsMax] = [3_000, 32_000]
+// A word of two with a hyphen is looked up as both, and as itself.
+const lexemesPerWord = 1.5
+
+/** How many passages are searched, at most, of what is kept from an agent. */
+export function keptPassagesMax(query = ''): number {
+  const lexemes = Math.min(lexemesMax, lexemesPerWord * (query.match(/[\p{L}\p{N}]+/gu)?.length ?? 0))
+  return Math.min(passagesMax, Math.floor(passagesTimesWordsMax / Math.max(1, lexemes)))
+}
+
+/**
+ * What is kept from the agent, searched as the question was, once that is done: on a database of one session
+ * each would keep the other waiting. It has twice as long as the question's own search took and an allowance,
+ * and that is waited for whatever it does: how long an answer takes must not tell what is kept. What it has
+ * not found by then, it did not find, and whatever fails fails unheard. Of the time that is left it takes a
+ * quarter at most.
+ */
+async function searchKept(
+  { sight, branches, deadline: { signal, at, now }, timer }: ClearBestOptions,
+  drawing: Drawing,
+  { lists, tookMs }: { readonly lists: Lists; readonly tookMs: number },
+): Promise<Candidate[][]> {
+  const { promise: ended, resolve: end } = Promise.withResolvers<void>()
+  const tooLate = new AbortController()
+  let found: Candidate[][] = lists.map(() => [])
+  async function search(): Promise<void> {
+    const kept = await sight.untold(drawing, tooLate.signal)
+    found = await branches.run(kept, branches.depth, { like: sight.visible, signal: tooLate.signal })
+  }
+  const longestMs = shareMax * Math.max(0, at - now())
+  const cancel = timer(Math.min(patience * Math.max(0, tookMs) + allowanceMs, longestMs), end)
+  signal.addEventListener('abort', () => end(), { once: true, signal: tooLate.signal })
+  if (signal.aborted) end()
+  search().catch(() => undefined)
+  await ended
+  cancel()
+  tooLate.abort()
+  return found
 }
 
 /** What it is told the clearing does not ask again, so that only why it was stopped is of use. */

@@ -5,13 +5,15 @@ import { AppError, invalid } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Principal } from '../kernel/principal.ts'
 import { reasonOf } from '../kernel/reason.ts'
+import type { Timer } from '../kernel/timer.ts'
 import type { Database } from '../store/sql.ts'
 import type { Visibility } from './access-filter/visibility.ts'
 import type { AccessFilter } from './access-filter/visible.ts'
 import { type Approvals, mayAsk, type Presenting, shownGrants } from './approvals.ts'
 import { type Attempt, createAttempts } from './attempts.ts'
-import { type Branches, clearBest } from './best.ts'
+import { type Branches, clearBest, keptPassagesMax } from './best.ts'
 import type { Mode } from './candidate.ts'
+import type { SearchOptions } from './chunk-index/port.ts'
 import type { Corpus } from './corpus/corpus.ts'
 import { type Deadline, isOver } from './deadline.ts'
 import type { Answer, OnAnswer, Question } from './question.ts'
@@ -35,6 +37,7 @@ export interface RetrieverDeps extends BranchesDeps {
   readonly now: () => number
   /** The name of a document that never was, another one each time. */
   readonly newDecoy: () => string
+  readonly timer: Timer
   /** Told of each answer; must not throw. */
   readonly onAnswer?: OnAnswer
 }
@@ -90,8 +93,8 @@ async function answerOnce(
   mayAskAnew: boolean,
   dependencies: RetrieverDeps,
 ): Promise<Answer | 'outdated' | undefined> {
-  const { visibility, gate, keyed, newDecoy, onAnswer } = dependencies
-  const { principal, question, branches, deadline } = askedSearch
+  const { visibility, gate, keyed, newDecoy, timer, onAnswer } = dependencies
+  const { principal, question, queryHmac, branches, deadline } = askedSearch
   const { signal } = deadline
   const { modeUsed } = branches
   const grants = attempt.presented.map(({ id }) => id)
@@ -108,9 +111,10 @@ async function answerOnce(
     ...narrowedCollections(principal, question.collections),
     ...(question.filter && { filter: question.filter }),
   })
-  const { consistency, topK } = question
+  const { consistency, topK, query } = question
+  const telling = tells ? { chunksMax: keptPassagesMax(query), by: queryHmac } : undefined
   const clearing = gate.open(principal, { consistency, grants: shownGrants(attempt.presented), signal })
-  const bestCleared = await clearBest({ topK, sight, branches, clearing, deadline, newDecoy, tells })
+  const bestCleared = await clearBest({ topK, sight, branches, clearing, deadline, newDecoy, timer, telling })
   const mayGoBack = mayAskAnew && !isOver(deadline)
   if (bestCleared.isOutdated && mayGoBack) return 'outdated'
   const isComplete = bestCleared.complete && sight.complete
@@ -156,8 +160,8 @@ async function chooseBranches(
 ): Promise<ChosenBranches> {
   const { search } = dependencies
   const { query, mode } = question
-  const byWords = (visible: AccessFilter, depth: number, like?: AccessFilter) =>
-    search.keyword(visible, query ?? '', depth, { like, signal })
+  const byWords = (visible: AccessFilter, depth: number, options: SearchOptions = { signal }) =>
+    search.keyword(visible, query ?? '', depth, options)
   const alone = depthOfOne(question.topK)
   const wordBranch: ChosenBranches = {
     modeUsed: 'keyword',
@@ -176,7 +180,9 @@ async function chooseBranches(
     return {
       modeUsed: 'vector',
       depth: alone,
-      run: async (visible, depth, like) => [await search.vector(visible, embedding, depth, { like, signal })],
+      run: async (visible, depth, options = { signal }) => [
+        await search.vector(visible, embedding, depth, options),
+      ],
       foundAnyway: (visible) => search.foundAnyway(visible, alone),
     }
   }
@@ -184,11 +190,8 @@ async function chooseBranches(
     modeUsed: 'hybrid',
     depth: Math.max(fusedMin, alone),
     foundAnyway: (visible) => search.foundAnyway(visible, alone),
-    run: (visible, depth, like) =>
-      Promise.all([
-        search.vector(visible, embedding, depth, { like, signal }),
-        byWords(visible, depth, like),
-      ]),
+    run: (visible, depth, options = { signal }) =>
+      Promise.all([search.vector(visible, embedding, depth, options), byWords(visible, depth, options)]),
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Guarded } from '../authz/gate.ts'
+import { assertNotAborted } from '../kernel/assert-not-aborted.ts'
 import { AppError } from '../kernel/errors.ts'
 import { publicationOf } from '../store/in-force.ts'
 import type { Sql } from '../store/sql.ts'
@@ -61,6 +62,7 @@ export function createSearch({ sql, index, corpus, statistics = 'deployment' }: 
     // little.
     async keyword(filter, question, limit, options) {
       const query = await weighWords(sql, question, statistics)
+      assertNotAborted(options?.signal)
       return candidates(await index.words(query, filter, limit, options), filter)
     },
 

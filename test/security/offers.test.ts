@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import type { Database, SqlValue } from '../../src/store/sql.ts'
 import { openWorld, type RetrieveBody, type World } from '../support/world.ts'
 import { type AskedCall, type FaultyOpenFga, startFaultyOpenFga, type Verdicts } from './faulty-openfga.ts'
 
@@ -13,9 +14,24 @@ let world: World
 let bot: string
 const calls: AskedCall[] = []
 
+/** A document whose words are not found before that ends. */
+let held: { readonly docNo: number; readonly until: Promise<void> } | undefined
+const holding = (database: Database): Database => ({
+  ...database,
+  async query(text, values = []) {
+    const isSearched = (value: SqlValue) => value instanceof Int32Array && value.includes(held?.docNo ?? 0)
+    if (held !== undefined && text.includes('chunk_words') && values.some(isSearched)) await held.until
+    return database.query(text, values)
+  },
+})
+
 beforeAll(async () => {
   faulty = await startFaultyOpenFga()
-  world = await openWorld({ openfga: faulty.wrap, env: { REQUEST_DEADLINE_MS: '60000' } })
+  world = await openWorld({
+    database: holding,
+    openfga: faulty.wrap,
+    env: { REQUEST_DEADLINE_MS: '60000' },
+  })
   await world.put({
     ...Object.fromEntries(
       Array.from({ length: 12 }, (_, index) => [
@@ -153,8 +169,28 @@ describe('an offer', () => {
       // Twice the words: it comes before all others.
       expect(await askedOf({ top_k: 1 })).toEqual({ isAsked: false, isOffered: false })
       for (let count = 0; count < 10; count += 1)
-        expect(await askedOf({ top_k: 20 })).toEqual({ isAsked: true, isOffered: true })
+        // What is found late is asked of nobody.
+        await expect
+          .poll(() => askedOf({ top_k: 20 }), { timeout: 20_000 })
+          .toEqual({ isAsked: true, isOffered: true })
       expect(await askedOf({ top_k: 20 })).toEqual({ isAsked: false, isOffered: false })
+    })
+  }, 60_000)
+
+  test('is not made of what is found late, and no answer waits for that', async () => {
+    await withDocuments({ 'kept/one': { text: perfect, access: told } }, async () => {
+      await isOffered().toBeDefined()
+      const [row] = await world.database.query<{ doc_no: number }>(
+        `select doc_no from documents where id = 'kept/one'`,
+      )
+      const { promise: until, resolve: release } = Promise.withResolvers<void>()
+      held = { docNo: row?.doc_no ?? 0, until }
+      const answer = await ask()
+      release()
+      held = undefined
+      expect(answer.results).toHaveLength(4)
+      expect(answer.approval).toBeUndefined()
+      await isOffered().toBeDefined()
     })
   }, 60_000)
 

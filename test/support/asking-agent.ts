@@ -29,7 +29,9 @@ const say = (step: string, what: unknown): void => console.log(JSON.stringify({ 
 const read = async (more: object = {}): Promise<Body> => send('POST', '/retrieve', { query, ...more })
 const ids = ({ results }: Body): string[] => results.map(({ document_id }) => document_id).sort()
 
-const first = await read()
+let first = await read()
+// What is found late is not offered.
+for (let tries = 0; tries < 20 && first.approval === undefined; tries += 1) first = await read()
 say('first', ids(first))
 const asked = await send('POST', '/approvals', {
   authorization_details: [{ type: 'document_access', offer: first.approval?.offer_id }],

@@ -9,6 +9,7 @@ import { createStorage } from '../../../src/authz/index/storage.ts'
 import type { ModelVersion } from '../../../src/authz/model/pin.ts'
 import { createNominator } from '../../../src/authz/nominate.ts'
 import type { Principal } from '../../../src/kernel/principal.ts'
+import { realTimer } from '../../../src/kernel/timer.ts'
 import { createLocalSights } from '../../../src/retrieval/access-filter/sights.ts'
 import { createSnapshots } from '../../../src/retrieval/access-filter/snapshots.ts'
 import { createVisibility } from '../../../src/retrieval/access-filter/visibility.ts'
@@ -111,8 +112,9 @@ export async function openOurs({ database }: Place, { fga, model, chunks }: Open
       },
       clearing,
       deadline: { at: Number.POSITIVE_INFINITY, now, signal: new AbortController().signal },
-      tells: false,
+      telling: undefined,
       newDecoy: () => '',
+      timer: realTimer,
     })
     lap('gate')
     return {

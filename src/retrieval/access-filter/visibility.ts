@@ -17,6 +17,8 @@ import {
   type AccessFilter,
   type Content,
   contentOf,
+  type Drawing,
+  draw,
   except,
   including,
   narrowed,
@@ -45,10 +47,11 @@ export interface SightOptions extends NominateOptions, Narrowing {
 export interface Sight {
   readonly visible: AccessFilter
   /**
-   * Of which the agent may perhaps be told, and which it may not read. Nothing where that was not asked for,
-   * or cannot be said from memory.
+   * Of which the agent may perhaps be told, and which it may not read: as {@link draw} draws it within the
+   * collections, before a filter. Nothing where that was not asked for, or cannot be said from memory. How
+   * long this takes tells of it.
    */
-  readonly untold: AccessFilter
+  untold(drawing: Drawing, signal: AbortSignal): Promise<AccessFilter>
   /** False: documents that this principal may read may be missing. */
   readonly complete: boolean
   /** What is visible without these documents, as it would be if there were none of them. */
@@ -74,15 +77,12 @@ export function createVisibility(dependencies: VisibilityDeps): Visibility {
   const filed = createFiled(corpus)
   const matches = createMatches({ database, corpus })
 
-  async function narrow(
-    unnarrowed: Content,
-    documents: Documents,
-    { collections, filter }: Narrowing,
-    asker: Asker,
-  ) {
-    const content = collections === undefined ? unnarrowed : filed.within(unnarrowed, documents, collections)
-    return filter === undefined ? content : matches.within(content, documents, filter, asker)
-  }
+  const within = (content: Content, documents: Documents, collections: Narrowing['collections']) =>
+    collections === undefined ? content : filed.within(content, documents, collections)
+  const matching = (content: Content, documents: Documents, filter: Narrowing['filter'], asker: Asker) =>
+    filter === undefined ? content : matches.within(content, documents, filter, asker)
+  const narrow = (content: Content, documents: Documents, { collections, filter }: Narrowing, asker: Asker) =>
+    matching(within(content, documents, collections), documents, filter, asker)
 
   return {
     async of(principal, { grants, granted = [], tells = false, offers = tells, signal, ...narrowing }) {
@@ -100,7 +100,7 @@ export function createVisibility(dependencies: VisibilityDeps): Visibility {
           visibleByQuery({ database, corpus }, documentIds, narrowing)
         return {
           visible: await lookUp(ids),
-          untold: visibleAs(nothing, 0, () => 0),
+          untold: async () => visibleAs(nothing, 0, () => 0),
           complete: nomination.complete && isWhole,
           without: (refusedIds) => lookUp(ids.filter((id) => !refusedIds.has(id))),
         }
@@ -110,18 +110,18 @@ export function createVisibility(dependencies: VisibilityDeps): Visibility {
       const filterOf = (content: Content) =>
         visibleAs(content, chunkCount, (docNo) => documents.publicationOf(docNo))
       const readable = including(snapshot.content, granted, documents)
-      const onlyTellable =
-        tellableSnapshot === undefined
-          ? nothing
-          : except(tellableSnapshot.content, readable.bits(), documents)
-      const asker = { person: principal.subject, signal }
-      const [content, untold] = await Promise.all([
-        narrow(readable, documents, narrowing, asker),
-        tells ? narrow(onlyTellable, documents, narrowing, asker) : nothing,
-      ])
+      const { collections, filter } = narrowing
+      const person = principal.subject
+      const content = await narrow(readable, documents, narrowing, { person, signal })
       return {
         visible: filterOf(content),
-        untold: filterOf(untold),
+        async untold(drawing, signal) {
+          if (!tells) return filterOf(nothing)
+          const tellable = tellableSnapshot?.content ?? nothing
+          const kept = within(except(tellable, readable.bits(), documents), documents, collections)
+          const drawn = draw(kept, documents, drawing)
+          return filterOf(await matching(drawn, documents, filter, { person, signal }))
+        },
         complete: isWhole,
         async without(refusedIds) {
           const numbers = [...refusedIds].flatMap((id) => documents.numberOf(id) ?? [])

@@ -126,6 +126,36 @@ export function including(content: Content, documentIds: readonly string[], docu
   return contentIn(bits, documents.countIn(bits))
 }
 
+/** How much is drawn, and what decides which of it. */
+export interface Drawing {
+  readonly chunksMax: number
+  readonly by: string
+}
+
+/**
+ * All of it, or documents that have at most so many chunks together: in their order from a place that `by`
+ * names, which nobody can choose where that is a keyed digest. What does not fit in any more is passed over.
+ */
+export function draw(
+  content: Content,
+  documents: Pick<Documents, 'chunksOf'>,
+  { chunksMax, by }: Drawing,
+): Content {
+  if (content.chunks <= chunksMax) return content
+  const docNos = content.docNos()
+  const start = Buffer.from(by).reduce((place, byte) => (256 * place + byte) % docNos.length, 0)
+  const drawn: number[] = []
+  let chunks = 0
+  for (let nth = 0; nth < docNos.length && chunks < chunksMax; nth += 1) {
+    const docNo = docNos[(start + nth) % docNos.length] as number
+    const more = documents.chunksOf(docNo)
+    if (chunks + more > chunksMax) continue
+    drawn.push(docNo)
+    chunks += more
+  }
+  return contentOf(Int32Array.from(drawn).sort(), chunks)
+}
+
 /** From numbers in ascending order. */
 export const visibleOf = (
   docNos: Int32Array,

@@ -75,8 +75,8 @@ interface Row {
   readonly with_word: number | null
 }
 
-// What more there is adds to the work and next to nothing to the ranks.
-const lexemesMax = 64
+/** How many lexemes of a question count. More add to the work, and next to nothing to the ranks. */
+export const lexemesMax = 64
 
 /**
  * The question as an index is asked: at most 64 lexemes, rarest first, with what the newest snapshot says of
