@@ -130,10 +130,10 @@ async function unlessEnded<T extends readonly unknown[]>(searches: readonly [...
 }
 
 // See docs/decisions/0083-what-is-kept-takes-no-time.md.
-const [patience, allowanceMs] = [2, 30]
+const [patience, allowanceMs] = [2, 100]
 // Of the time that is left: an offer is worth less than what the agent may read.
 const shareMax = 0.25
-// What takes half of the allowance on a quiet machine, where each of the words stands in each passage.
+// What takes a sixth of the allowance on a quiet machine, where each of the words stands in each passage.
 const [passagesMax, passagesTimesWordsMax] = [3_000, 32_000]
 // A word of two with a hyphen is looked up as both, and as itself.
 const lexemesPerWord = 1.5
