@@ -44,8 +44,9 @@ export function openApiOf(app: App): object {
       ...components,
       schemas: mapped(schemas, (schema, name) => (asked.has(name) ? schema : opened(schema))),
     },
-    paths: mapped(paths, (methods) =>
-      mapped(methods as Record<string, Operation>, (operation) => ({
+    paths: mapped(paths, (methods, path) =>
+      mapped(methods as Record<string, Operation>, (operation, method) => ({
+        operationId: idOf(method, path),
         ...operation,
         responses: opened(operation.responses),
       })),
@@ -75,6 +76,16 @@ function namesIn(roots: unknown, schemas: Readonly<Record<string, unknown>>): Re
   add(roots)
   return names
 }
+
+/**
+ * `get /jobs/{id}` → `getJobsById`. Generators call functions by it: another rule would rename every one of
+ * them.
+ */
+const idOf = (method: string, path: string): string =>
+  [method, ...path.replaceAll('{', 'by-').split(/\W+/)]
+    .filter((word) => word !== '')
+    .map((word, place) => (place === 0 ? word : word.charAt(0).toUpperCase() + word.slice(1)))
+    .join('')
 
 /** Without an end to its members, nor to the words of a list. */
 function opened(schema: unknown): unknown {

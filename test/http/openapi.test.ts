@@ -66,6 +66,20 @@ test('requests are closed, and an answer may gain members and words', async () =
   expect(bodies.filter((part) => part.properties && !('additionalProperties' in part))).toEqual([])
 })
 
+test('every operation has an id of its own, by its method and path', async () => {
+  await using world = await openWorld()
+  const { paths } = (await (await world.call('GET', '/openapi.json')).json()) as Contract
+  const ids = Object.values(paths).flatMap((methods) =>
+    Object.values(methods).map(({ operationId = '' }) => operationId),
+  )
+  expect(ids.filter((id) => !/^(get|post|put|delete)([A-Z][a-z\d]+)+$/.test(id))).toEqual([])
+  expect(new Set(ids).size).toBe(ids.length)
+  expect(paths['/retrieve']?.['post']?.operationId).toBe('postRetrieve')
+  expect(paths['/jobs']?.['get']?.operationId).toBe('getJobs')
+  expect(paths['/who-can']?.['post']?.operationId).toBe('postWhoCan')
+  expect(paths['/documents/{id}/access']?.['put']?.operationId).toBe('putDocumentsByIdAccess')
+})
+
 interface Part {
   readonly additionalProperties?: unknown
   readonly properties?: object
@@ -78,6 +92,7 @@ interface Contract {
   readonly components: { readonly schemas: Readonly<Record<string, object>> }
 }
 interface Operation {
+  readonly operationId?: string
   readonly requestBody?: object
   readonly responses: object
 }
