@@ -86,12 +86,12 @@ export const stackOf = (thrown: unknown): string | undefined =>
 /** Whether each such error is told to the operator. Of `overloaded` there are hundreds: they are counted. */
 export const isLogged = ({ status, code }: AppError): boolean => status >= 500 && code !== 'overloaded'
 
-/** A 429 that says when to come again. */
-export const tooMany = (detail: string, seconds: number): AppError =>
-  new AppError('rate_limited', { public: detail, headers: { 'retry-after': String(seconds) } })
-
-/** A 503 of what never began, that says when to come again. */
-export const overloaded = (): AppError => new AppError('overloaded', { headers: { 'retry-after': '1' } })
+/** A 503 of what never began for what others ask, that says after how many seconds to come again. */
+export const overloaded = (seconds = 1, detail?: string): AppError =>
+  new AppError('overloaded', {
+    headers: { 'retry-after': String(seconds) },
+    ...(detail !== undefined && { public: detail }),
+  })
 
 /** A 422 that names the field. */
 export const invalid = (field: string, detail: string): AppError =>

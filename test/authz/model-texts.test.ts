@@ -123,5 +123,7 @@ test('who comes while as many others wait as may is told to come again', async (
   const { read } = own
   const [first, second, third] = await Promise.allSettled([read(head), read(head), read(head)])
   expect([first?.status, second?.status]).toEqual(['fulfilled', 'fulfilled'])
-  expect(third).toMatchObject({ reason: { code: 'rate_limited' } })
+  expect(third).toMatchObject({
+    reason: { code: 'overloaded', headers: { 'retry-after': '10' } },
+  })
 }, 120_000)

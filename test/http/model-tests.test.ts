@@ -94,7 +94,8 @@ model_file: ./model.fga
 
   test('let four wait and tell who comes later to come again', async () => {
     const answers = await Promise.all(Array.from({ length: 6 }, () => ask('/model/test', { model })))
-    expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 200, 200, 429, 429])
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 200, 200, 503, 503])
+    expect(answers.find(({ status }) => status === 503)?.body).toMatchObject({ code: 'overloaded' })
   })
 
   test('are for people with the role alone, and leave the model as it is', async () => {

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
-import { AppError, invalid, tooMany } from '../../kernel/errors.ts'
+import { AppError, invalid, overloaded } from '../../kernel/errors.ts'
 import { createPacedQueue } from '../../kernel/paced-queue.ts'
 import { limitsAbove, threadUse } from '../../kernel/thread-use.ts'
 import type { Sql } from '../../store/sql.ts'
@@ -15,7 +15,7 @@ import { type Candidate, type ModelSource, versioned, withMarks } from './with-m
 /**
  * Reads texts that somebody sent, in a thread, one at a time: the language's reader takes minutes for some
  * kilobytes that are made for it, and nobody else would have a turn meanwhile. The thread ends with a text
- * that takes too much. Throws `rate_limited` where too many wait.
+ * that takes too much. Throws `overloaded` where too many wait.
  */
 export interface Texts extends AsyncDisposable {
   /** Throws TextError, also for one that is larger than anybody writes. */
@@ -60,7 +60,7 @@ export function createTexts({
     atOnce: 1,
     perTurn: 1,
     waitingMax,
-    full: () => tooMany('Others are waiting for their texts, too.', 10),
+    full: () => overloaded(10, 'Others are waiting for their texts, too.'),
   })
 
   function startThread(): Worker {

@@ -1,4 +1,4 @@
-import { AppError, invalid, tooMany } from '../../kernel/errors.ts'
+import { AppError, invalid, overloaded } from '../../kernel/errors.ts'
 import { createSerialQueue } from '../../kernel/serial-queue.ts'
 import type { FgaApi } from '../fga-api.ts'
 import { reading } from '../text-error.ts'
@@ -14,7 +14,7 @@ import type { Texts } from './texts.ts'
  */
 export interface TruthTable {
   /**
-   * Throws `invalid_request` for a text that is no model or no table, or that OpenFGA refuses; `rate_limited`
+   * Throws `invalid_request` for a text that is no model or no table, or that OpenFGA refuses; `overloaded`
    * where too many wait.
    */
   test(wanted: {
@@ -23,7 +23,7 @@ export interface TruthTable {
     readonly tests?: string
   }): Promise<readonly TestResult[]>
   /**
-   * What the table of model.fga says of a model that is planned. Throws `rate_limited`; where it cannot run,
+   * What the table of model.fga says of a model that is planned. Throws `overloaded`; where it cannot run,
    * its answer says why.
    */
   ofPlan(model: ModelJson): Promise<PlanTests>
@@ -47,7 +47,7 @@ export function createTruthTable(dependencies: {
   // One table at a time: each makes and removes stores on the server that also answers everybody.
   const queue = createSerialQueue({
     pendingMax: waitingMax,
-    full: () => tooMany('Others are waiting for their tables, too.', 10),
+    full: () => overloaded(10, 'Others are waiting for their tables, too.'),
   })
 
   async function ofPlan(model: ModelJson): Promise<PlanTests> {

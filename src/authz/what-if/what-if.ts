@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { compileModel, type Model, type TupleView } from '@remit/engine'
 import { record } from '../../audit/record.ts'
-import { AppError, invalid, tooMany } from '../../kernel/errors.ts'
+import { AppError, invalid, overloaded } from '../../kernel/errors.ts'
 import { documentObject, splitObject } from '../../kernel/ids.ts'
 import { createSerialQueue } from '../../kernel/serial-queue.ts'
 import type { Sql } from '../../store/sql.ts'
@@ -95,13 +95,13 @@ const waitingMax = 4
  * Who would gain and who would lose which documents. Nothing is written, and OpenFGA is not asked: the
  * replica answers, with the change laid over its tuples. On record before it is given. One at a time. Throws
  * `invalid_request` for a change that does not fit the model, `authorization_unavailable` while there is no
- * replica, `rate_limited` where too many wait. NOT looked at: what the registry of agents or a token takes
+ * replica, `overloaded` where too many wait. NOT looked at: what the registry of agents or a token takes
  * away besides. Does NOT check who asks.
  */
 export function createWhatIf(dependencies: WhatIfDeps): WhatIf {
   const queue = createSerialQueue({
     pendingMax: waitingMax,
-    full: () => tooMany('Others are waiting for what would be, too.', 30),
+    full: () => overloaded(30, 'Others are waiting for what would be, too.'),
   })
   return (asker, question, { signal }) =>
     queue.run(async () => {
