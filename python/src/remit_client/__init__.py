@@ -1,6 +1,6 @@
 """An agent's side of Remit: questions asked for one person, approvals, and errors that say what to do."""
 
-from ._tokens import TokenCache, TokenSource
+from ._tokens import TokenCache
 from .conversation import conversation, current_session
 from .errors import (
     ActorUnauthorized,
@@ -51,7 +51,6 @@ __all__ = [
     "SignInRequired",
     "StaticToken",
     "TokenCache",
-    "TokenSource",
     "Unavailable",
     "WrongPerson",
     "conversation",

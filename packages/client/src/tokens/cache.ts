@@ -4,8 +4,14 @@ import { keepLatest } from '../shared/keep-latest.ts'
 import type { IssuerClient } from './issuer-client.ts'
 import type { AccessToken, TokenRequest } from './token.ts'
 
-/** Access tokens in memory, of whatever people, agents and APIs. */
+const made: unique symbol = Symbol('made by createTokenCache')
+
+/**
+ * Access tokens in memory, of whatever people, agents and APIs. Made by `createTokenCache` alone: what it
+ * does is for the sources that share it, and may change in any version.
+ */
 export interface TokenCache {
+  readonly [made]: true
   /** The one that is held under the key and is good for a while yet. */
   held(key: string): AccessToken | undefined
   /**
@@ -71,6 +77,7 @@ export function createTokenCache({ now = Date.now }: { readonly now?: () => numb
   }
 
   return {
+    [made]: true,
     held,
     async get(key, signal, obtain) {
       signal?.throwIfAborted()

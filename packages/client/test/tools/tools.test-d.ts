@@ -1,10 +1,13 @@
 import { expectTypeOf, test } from 'vitest'
 import {
   type Access,
+  type AccessToken,
   type ConnectionRequired,
+  type createTokenCache,
   isRemitError,
   type RetrieveAnswer,
   type Session,
+  type TokenCache,
   type ToolCall,
   type WrappedTool,
   withApproval,
@@ -18,6 +21,7 @@ interface Order {
 }
 declare const session: Session
 declare const thrown: unknown
+declare const token: AccessToken
 
 const buy = withApproval(
   { audience: 'https://broker.test/api', bindingMessage: ({ symbol }: Order) => `Buy ${symbol}` },
@@ -47,6 +51,12 @@ test('a person is no option', () => {
   void buy({ symbol: 'ACME', quantity: 1 }, 'anne')
   // @ts-expect-error: not this tool's arguments
   void buy({ symbol: 'ACME' }, session)
+})
+
+test('a cache of tokens is made by createTokenCache alone', () => {
+  expectTypeOf<ReturnType<typeof createTokenCache>>().toEqualTypeOf<TokenCache>()
+  // @ts-expect-error: written by somebody else
+  void ({ held: () => undefined, get: async () => token, drop() {}, put() {} } satisfies TokenCache)
 })
 
 test('an access gives no token away', () => {
