@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { BackupReport } from '../backup/backup.ts'
 import type { RestoreReport } from '../backup/restore.ts'
 import type { AdminClient } from './admin-client.ts'
@@ -60,19 +60,21 @@ export function addBackupCommands(program: Command, dependencies: BackupCommandD
       'After an older copy of the database or of OpenFGA was put in place: ends what may have ended since, then answers.',
     )
     .option('--anyway', 'also where nothing shows that one of them is an older copy', false)
-    .option('--heads <file>', 'heads of the record that were kept elsewhere (remit audit heads)')
-    .option('--end-access', 'of a restored copy: takes away all that lets anybody read', false)
-    .option('--keep-access', 'of a restored copy: nobody was taken off anything since', false)
+    .option('--against <file>', 'heads of the record that were kept elsewhere (remit audit heads)')
+    .addOption(
+      new Option(
+        '--access <what>',
+        'of a restored copy: end takes away all that lets anybody read; keep says that nobody was taken off since',
+      ).choices(['end', 'keep']),
+    )
     .option('--upgrade', 'also a copy of an earlier version, which then starts on it no more', false)
     .option('--json', 'prints the answer as JSON', false)
     .action(async (flags: RecoverFlags) => {
-      const { anyway, heads, endAccess, keepAccess, upgrade, json } = flags
-      if (endAccess && keepAccess) throw new Error('Name either --end-access or --keep-access.')
+      const { anyway, against, access, upgrade, json } = flags
       const args = {
         anyway,
-        ...(heads !== undefined && { heads: await readLines(heads) }),
-        ...(endAccess && { access: 'end' }),
-        ...(keepAccess && { access: 'keep' }),
+        ...(against !== undefined && { heads: await readLines(against) }),
+        ...(access !== undefined && { access }),
       }
       printFacts(terminal, await admin.run('recover', args, { upgradesCopy: upgrade }), json)
     })
@@ -80,9 +82,8 @@ export function addBackupCommands(program: Command, dependencies: BackupCommandD
 
 interface RecoverFlags {
   readonly anyway: boolean
-  readonly heads?: string
-  readonly endAccess: boolean
-  readonly keepAccess: boolean
+  readonly against?: string
+  readonly access?: 'end' | 'keep'
   readonly upgrade: boolean
   readonly json: boolean
 }

@@ -5,6 +5,7 @@ import { request } from 'node:http'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { readRunningFacts } from '../../src/cli/admin-client.ts'
+import type { AdminDeps } from '../../src/cli/commands/command.ts'
 import { ofDatabase } from '../../src/doctor/of-database.ts'
 import { lockFolder } from '../../src/store/lock.ts'
 import { type Commands, openCommands, remit, serving } from './world.ts'
@@ -219,8 +220,10 @@ describe('with a service running', () => {
 
   test('a database that nothing shows to be an older copy is recovered only if one insists', async () => {
     let recovered = 0
-    const recover = async () => {
+    const accesses: unknown[] = []
+    const recover: AdminDeps['recover'] = async (_, kept) => {
       recovered += 1
+      accesses.push(kept?.access)
       return {
         older: 'not_known' as const,
         access_mended: 0,
@@ -245,7 +248,16 @@ describe('with a service running', () => {
     expect(insisted.code).toBe(0)
     expect(insisted.stdout).toContain('send again: members of groups and organizations')
     expect((await run(true)).code).toBe(0)
-    expect(recovered).toBe(2)
+    expect((await run(true, '--access', 'end')).code).toBe(0)
+    expect((await run(true, '--access', 'keep')).code).toBe(0)
+    expect(accesses).toEqual([undefined, undefined, 'end', 'keep'])
+    for (const [says, ...argv] of [
+      ['Allowed choices are end, keep', '--access', 'lend'],
+      ['argument missing', '--access'],
+      ['There is no file /nowhere', '--against', '/nowhere'],
+    ])
+      expect(await run(true, ...argv)).toMatchObject({ code: 1, stderr: expect.stringContaining(says ?? '') })
+    expect(recovered).toBe(4)
   })
 
   test('a database that may be an older copy is compared with OpenFGA by nobody', async () => {

@@ -194,7 +194,7 @@ if (process.env['IMAGES'] !== undefined) {
           expect(await stand.podman('volume', 'ls', '--quiet')).not.toContain(project)
         }
 
-        async function restored(access: '--end-access' | '--keep-access'): Promise<void> {
+        async function restored(access: '--access end' | '--access keep'): Promise<void> {
           const { compose, folder } = stand
           await stand.putModel('remit-home')
           await compose('up', '--detach', '--no-build', 'postgres')
@@ -214,7 +214,7 @@ if (process.env['IMAGES'] !== undefined) {
           const owner = ['--set', 'service=remit', '--file', '/record-owner.sql']
           await inDatabase('psql', '--dbname', 'remit', ...owner)
           await compose('up', '--detach', '--no-build', 'openfga')
-          const recover = `recover --heads /heads.ndjson ${access}`.split(' ')
+          const recover = `recover --against /heads.ndjson ${access}`.split(' ')
           const told = await once(
             '--volume',
             `${folder}/heads.ndjson:/heads.ndjson:ro`,
@@ -248,7 +248,7 @@ if (process.env['IMAGES'] !== undefined) {
           const create = ['tar', '--create', '--directory', '/var/lib/remit', 'keys']
           await stand.run('sh', ['-c', `podman exec ${project}_remit_1 ${create.join(' ')} > keys.tar`])
           await loseAll()
-          await restored('--keep-access')
+          await restored('--access keep')
           expect(await read()).toEqual(mayRead)
           // Nobody knows whether it was disabled since, or what was lent to it taken back.
           await stand.cli('agent', 'enable', diary.agent.id)
@@ -264,7 +264,7 @@ if (process.env['IMAGES'] !== undefined) {
           expect(await read()).toEqual(since)
           await heads()
           await loseAll()
-          await restored('--end-access')
+          await restored('--access end')
           expect(await read()).toEqual({ anne: [], bob: [] })
           await stand.cli('service', 'add', 'scribe', '--collection', 'diary')
           await diary.ingest(['anne'])

@@ -165,7 +165,7 @@ describe.each(backends.filter(({ name }) => name === 'PGlite × engine' || name 
         expect(await stored()).toEqual(before)
       })
 
-      test('--end-access ends them too, and leaves who is in a group that blocks', async () => {
+      test('--access end ends them too, and leaves who is in a group that blocks', async () => {
         await change('writes', 'user:out member group:keeps', 'user:in member group:gives')
         await change('writes', 'group:keeps#member blocked organization:firm')
         await unwritten(() =>

@@ -25,7 +25,7 @@ describe("of a search behind Auth0's FGAFilter", { timeout, ...needsOpenfgaProgr
       pending: 'held',
       crowd: 'broken',
       twins: 'broken',
-      'by-id': 'not tried',
+      'by-id': 'not_tried',
       afterwards: 'held',
       'hidden-words': 'held',
     })

@@ -15,7 +15,7 @@ describe('of wardowl on Postgres', { timeout, ...services }, () => {
     expect(findingsOf(report)).toEqual([])
     const states = Object.entries(statesOf(report))
     expect(states.filter(([, state]) => state !== 'held' && state !== 'broken')).toEqual([
-      ['by-id', 'not tried'],
+      ['by-id', 'not_tried'],
     ])
     expect(report.left).toEqual([])
   })

@@ -175,7 +175,7 @@ function toCheck(draft: Draft, findings: readonly Finding[]): Check {
     kind,
     claim,
     unit,
-    state: isBroken ? 'broken' : isInconclusive ? 'inconclusive' : trials === 0 ? 'not tried' : 'held',
+    state: isBroken ? 'broken' : isInconclusive ? 'inconclusive' : trials === 0 ? 'not_tried' : 'held',
     trials,
     failures,
     upper95: isDrawn ? upperBound(failures, trials) : null,
@@ -193,7 +193,7 @@ function hiddenWords({ findings, counts }: Session): Check {
     claim:
       'No answer holds an id or words of a planted document that this person may not read, in any place.',
     unit: 'answers',
-    state: failures > 0 ? 'broken' : counts.searched === 0 ? 'not tried' : 'held',
+    state: failures > 0 ? 'broken' : counts.searched === 0 ? 'not_tried' : 'held',
     trials: counts.searched,
     failures,
     upper95: null,

@@ -17,7 +17,7 @@ export interface Check {
   readonly kind: Kind
   /** What holds if nothing was found. */
   readonly claim: string
-  readonly state: 'held' | 'broken' | 'not tried' | 'inconclusive'
+  readonly state: 'held' | 'broken' | 'not_tried' | 'inconclusive'
   /** Of what it was tried, and how often. */
   readonly unit: string
   readonly trials: number

@@ -97,7 +97,7 @@ describe('where not all goes well', () => {
     expect(seen.checks.map(({ id, state }) => [id, state])).toEqual([
       ['leak', 'broken'],
       ['crowd', 'inconclusive'],
-      ['hidden-words', 'not tried'],
+      ['hidden-words', 'not_tried'],
     ])
     // Its kind alone: what went wrong may quote what was answered.
     expect(seen.checks[1]?.notes).toEqual(['It failed (Error).'])

@@ -33,11 +33,11 @@ export function planAccess(
   const since = `since the backup of ${taken_at}`
   if (access === undefined)
     throw new AppError('conflict', {
-      public: `Nothing tells who was taken off documents and out of groups ${since}. Say --end-access: then nobody reads anything before the services have sent their documents and groups again. Or --keep-access, if you know that nobody was taken off.`,
+      public: `Nothing tells who was taken off documents and out of groups ${since}. Say --access end: then nobody reads anything before the services have sent their documents and groups again. Or --access keep, if you know that nobody was taken off.`,
     })
   if (access === 'keep' && missing !== undefined && missing > 0)
     throw new AppError('conflict', {
-      public: `The heads tell of ${missing} records ${since} that are missing: somebody may have been taken off. Say --end-access.`,
+      public: `The heads tell of ${missing} records ${since} that are missing: somebody may have been taken off. Say --access end.`,
     })
   return access
 }

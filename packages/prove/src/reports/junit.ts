@@ -9,14 +9,14 @@ export function toJunit({ endpoint, checks, findings, seconds }: Report): string
           `<failure type="${kind}" message="${escaped(facts.message)}">${escaped(JSON.stringify(facts))}</failure>`,
       )
       .join('')
-    const skipped = state === 'not tried' ? `<skipped message="${escaped(notes.join('; '))}"/>` : ''
+    const skipped = state === 'not_tried' ? `<skipped message="${escaped(notes.join('; '))}"/>` : ''
     const error = state === 'inconclusive' ? `<error message="${escaped(notes.join('; '))}"/>` : ''
     return `<testcase classname="remit-prove.${id}" name="${escaped(claim)}">${broken}${skipped}${error}</testcase>`
   })
   const count = (state: string): number => checks.filter((check) => check.state === state).length
   return [
     '<?xml version="1.0" encoding="UTF-8"?>',
-    `<testsuite name="remit-prove ${escaped(endpoint)}" tests="${checks.length}" failures="${count('broken')}" errors="${count('inconclusive')}" skipped="${count('not tried')}" time="${seconds}">`,
+    `<testsuite name="remit-prove ${escaped(endpoint)}" tests="${checks.length}" failures="${count('broken')}" errors="${count('inconclusive')}" skipped="${count('not_tried')}" time="${seconds}">`,
     ...cases,
     '</testsuite>',
     '',

@@ -34,5 +34,5 @@ function line({ id, state, claim, trials, failures, unit, upper95, p }: Check): 
     upper95 === null ? '' : `rate below ${upper95.toPrecision(2)} (95 %)`,
     p === null ? '' : `p = ${p.toPrecision(2)}`,
   ].filter(Boolean)
-  return `${state.padEnd(12)} ${id}: ${claim}${trials > 0 ? ` ${figures.join(', ')}.` : ''}`
+  return `${state.replace('_', ' ').padEnd(12)} ${id}: ${claim}${trials > 0 ? ` ${figures.join(', ')}.` : ''}`
 }
