@@ -3,6 +3,7 @@ import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { asRun } from '../benchmarks/checks/server.ts'
 import { loadConfig, settings } from '../src/config/config.ts'
 import { composeFile, inContainer } from './e2e/production/compose-file.ts'
 
@@ -52,7 +53,24 @@ describe('the image', () => {
 })
 
 describe('docker-compose.yml', () => {
-  const { remit } = composeFile().services
+  const { remit, postgres, openfga } = composeFile().services
+  test('runs OpenFGA as the benchmarks do, but for its caches and its limit of memory', () => {
+    const ours = Object.entries(openfga.environment ?? {}).filter(
+      ([name]) => !/_CACHE_|^GOMEMLIMIT$|_PLAYGROUND_/.test(name),
+    )
+    expect(Object.fromEntries(ours.map(([name, value]) => [name, String(value)]))).toEqual(asRun)
+  })
+
+  test('has a Postgres with connections for OpenFGA and three processes at their most', () => {
+    // At most, by docs/high-availability.md.
+    const ofProcess = 38
+    const [, ofPostgres] = /max_connections=(\d+)/.exec([postgres.command].flat().join(' ')) ?? []
+    const ofOpenfga = Number(openfga.environment?.['OPENFGA_DATASTORE_MAX_OPEN_CONNS'])
+    expect(ofOpenfga).toBe(100)
+    // Three are kept for superusers.
+    expect(Number(ofPostgres) - 3).toBeGreaterThanOrEqual(ofOpenfga + 3 * ofProcess)
+  })
+
   test('gives what runs the ten seconds to hear of a stop, and more', () => {
     expect(remit.stop_grace_period).toBe('30s')
   })

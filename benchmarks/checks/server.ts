@@ -11,6 +11,7 @@ const apiToken = 'key-of-the-benchmark'
 export const asRun = {
   OPENFGA_RESOLVE_NODE_BREADTH_LIMIT: '1',
   OPENFGA_MAX_CONCURRENT_CHECKS_PER_BATCH_CHECK: '4',
+  OPENFGA_DATASTORE_MAX_OPEN_CONNS: '100',
   GOGC: '400',
 }
 

@@ -3,13 +3,14 @@ import { parse } from 'yaml'
 
 /** What tests look at in docker-compose.yml. */
 export interface ComposeFile {
-  readonly services: Readonly<Record<'remit' | 'openfga' | 'openfga-statistics', ComposeService>>
+  readonly services: Readonly<Record<'remit' | 'postgres' | 'openfga' | 'openfga-statistics', ComposeService>>
 }
 
 interface ComposeService {
   readonly env_file?: readonly { readonly path: string; readonly required: boolean }[]
   readonly environment?: Readonly<Record<string, unknown>>
   readonly entrypoint?: readonly string[]
+  readonly command?: string | readonly string[]
   readonly stop_grace_period?: string
 }
 
