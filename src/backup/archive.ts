@@ -6,7 +6,7 @@ import { Readable } from 'node:stream'
 import { Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { z } from 'zod'
 import { OperatorError } from '../kernel/operator-error.ts'
-import { makePrivate } from '../store/private-file.ts'
+import { makePrivate, readPrivate } from '../store/private-file.ts'
 
 const part = z.strictObject({
   /** Of the encrypted file. */
@@ -122,9 +122,13 @@ export async function makeIdentity(path: string): Promise<string> {
   return recipient
 }
 
-/** Those of a file of age's. */
+/** Those of a file of age's. Throws OperatorError for one that is not there, or that others can read. */
 export async function readIdentities(path: string): Promise<readonly string[]> {
-  const lines = (await readFile(path, 'utf8')).split('\n').map((line) => line.trim())
+  const text = await readPrivate(path).catch((error: unknown) => {
+    throw new OperatorError(error instanceof Error ? error.message : `${path} cannot be read.`, error)
+  })
+  if (text === undefined) throw new OperatorError(`There is no ${path}.`)
+  const lines = text.split('\n').map((line) => line.trim())
   const found = lines.filter((line) => line.startsWith('AGE-SECRET-KEY-'))
   if (found.length === 0) throw new OperatorError(`${path} holds no key of age's (AGE-SECRET-KEY-…).`)
   return found

@@ -33,10 +33,44 @@ export interface RestoreOptions {
   readonly step?: (name: 'marked' | 'openfga' | 'loading' | 'loaded') => Promise<void>
 }
 
+export interface CheckReport {
+  readonly taken_at: string
+  readonly openfga: 'in_it' | 'not_in_it'
+  readonly seal: number
+}
+
 export interface RestoreReport {
   readonly taken_at: string
   readonly openfga: 'restored' | 'not_in_it'
   readonly seal: number
+}
+
+/**
+ * All that `restore` looks at before it asks a database: every byte of the archive, the key, the version and
+ * the programs. Nothing is written. Throws OperatorError. Does NOT look whether the databases are empty.
+ */
+export async function checkArchive(options: RestoreOptions): Promise<CheckReport> {
+  const { manifest } = await verify(options)
+  return {
+    taken_at: manifest.taken_at,
+    openfga: manifest.openfga === null ? 'not_in_it' : 'in_it',
+    seal: manifest.seal,
+  }
+}
+
+async function verify({ from, keysDir, migrations, identity, openfgaUrl, env }: RestoreOptions) {
+  const manifest = await verifyArchive(from, await readArchiveKey(keysDir))
+  await assertKnown(manifest, migrations)
+  const takesOpenfga = manifest.openfga !== null
+  if (takesOpenfga && openfgaUrl === undefined)
+    throw new OperatorError(
+      'The archive holds OpenFGA’s database too. Name an empty one in OPENFGA_DATASTORE_URI.',
+    )
+  const identities = await readIdentities(identity)
+  for (const name of partsOf(manifest, takesOpenfga))
+    (await decryptFrom(fileOf(from, name), identities)).destroy()
+  await assertPrograms(['pg_restore', 'psql'], manifest.server_major, env)
+  return { manifest, takesOpenfga, identities }
 }
 
 /**
@@ -47,19 +81,7 @@ export interface RestoreReport {
  */
 export async function restore(options: RestoreOptions): Promise<RestoreReport> {
   const { databaseUrl, openfgaUrl, from, step = async () => undefined } = options
-  const manifest = await verifyArchive(from, await readArchiveKey(options.keysDir))
-  await assertKnown(manifest, options.migrations)
-  const takesOpenfga = manifest.openfga !== null
-  if (takesOpenfga && openfgaUrl === undefined)
-    throw new OperatorError(
-      'The archive holds OpenFGA’s database too. Name an empty one in OPENFGA_DATASTORE_URI.',
-    )
-  const identities = await readIdentities(options.identity)
-  // The key fits, before anything is written.
-  for (const name of partsOf(manifest, takesOpenfga))
-    (await decryptFrom(fileOf(from, name), identities)).destroy()
-  await assertPrograms(['pg_restore', 'psql'], manifest.server_major, options.env)
-
+  const { manifest, takesOpenfga, identities } = await verify(options)
   const isBegun = await assertEmpty(databaseUrl, manifest)
   if (takesOpenfga && openfgaUrl !== undefined && !isBegun.openfga) await assertOpenfgaEmpty(openfgaUrl)
   await runStatements(

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
 import type { BackupReport } from '../backup/backup.ts'
-import type { RestoreReport } from '../backup/restore.ts'
+import type { CheckReport, RestoreReport } from '../backup/restore.ts'
 import type { AdminClient } from './admin-client.ts'
 import { printFacts } from './listing.ts'
 import type { Terminal } from './terminal.ts'
@@ -10,6 +10,8 @@ import type { Terminal } from './terminal.ts'
 export interface Backups {
   backup(to: string, recipient: string): Promise<BackupReport>
   restore(from: string, identity: string): Promise<RestoreReport>
+  /** What `restore` looks at in an archive. Writes nothing. */
+  check(from: string, identity: string): Promise<CheckReport>
   /** Gives the public half. */
   makeKey(path: string): Promise<string>
 }
@@ -48,8 +50,14 @@ export function addBackupCommands(program: Command, dependencies: BackupCommandD
       'Fills two empty databases from a backup. Stop the service and OpenFGA first; then remit recover.',
     )
     .requiredOption('--identity <file>', 'the private key')
+    .option('--check', 'looks at all of the backup and at the key, and writes nothing', false)
     .option('--json', 'prints the answer as JSON', false)
-    .action(async (folder: string, flags: { identity: string; json: boolean }) => {
+    .action(async (folder: string, flags: { identity: string; check: boolean; json: boolean }) => {
+      if (flags.check) {
+        printFacts(terminal, { ...(await backups.check(folder, flags.identity)) }, flags.json)
+        terminal.say('It is whole, and this key opens it. Nothing was written.')
+        return
+      }
       printFacts(terminal, { ...(await backups.restore(folder, flags.identity)) }, flags.json)
       terminal.say('Restored, and closed. Start OpenFGA, then run: remit recover (docs/recovery.md)')
     })

@@ -85,6 +85,13 @@ function stored({ databaseUrl, openfgaDatabaseUrl, openfga, home: folder }: Retu
   return { databaseUrl, openfgaUrl, keysDir: join(folder, 'keys'), env: process.env }
 }
 
+const restoring = (from: string, identity: string) => ({
+  ...stored(loadConfig(process.env)),
+  from,
+  identity,
+  migrations: new URL('../../migrations/', import.meta.url),
+})
+
 const terminal = createTerminal(process)
 const interrupted = new AbortController()
 process.exitCode = await runCli(argv, {
@@ -119,9 +126,10 @@ process.exitCode = await runCli(argv, {
       return backup({ ...stored(loadConfig(process.env)), to, recipient, version })
     },
     async restore(from, identity) {
-      const { restore } = await import('../backup/restore.ts')
-      const migrations = new URL('../../migrations/', import.meta.url)
-      return restore({ ...stored(loadConfig(process.env)), from, identity, migrations })
+      return (await import('../backup/restore.ts')).restore(restoring(from, identity))
+    },
+    async check(from, identity) {
+      return (await import('../backup/restore.ts')).checkArchive(restoring(from, identity))
     },
     makeKey: async (path) => (await import('../backup/archive.ts')).makeIdentity(path),
   },

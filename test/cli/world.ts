@@ -253,7 +253,7 @@ export async function remit(
     ),
     examine: async () => [],
     reembed: () => Promise.reject(new Error('There is no model here.')),
-    backups: { backup: notHere, restore: notHere, makeKey: notHere },
+    backups: { backup: notHere, restore: notHere, check: notHere, makeKey: notHere },
     fetch: more.fetch ?? fetch,
     signIns: more.signIns ?? nobody,
     publicUrl: more.url ?? publicUrl,

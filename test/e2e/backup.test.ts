@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
 import { makeIdentity, readArchiveKey, verifyArchive, writeManifest } from '../../src/backup/archive.ts'
 import { type BackupOptions, backup } from '../../src/backup/backup.ts'
-import { type RestoreOptions, restore } from '../../src/backup/restore.ts'
+import { checkArchive, type RestoreOptions, restore } from '../../src/backup/restore.ts'
 import { runCommand } from '../../src/cli/commands.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import { createApprovalGrants } from '../../src/delegation/approvals/grants.ts'
@@ -240,6 +240,16 @@ describe('a backup of both databases', needs, () => {
       .toBe(0)
     const kept = await running().service.record.heads(0, 10_000)
 
+    // Looked at while everything runs: it stays as it is.
+    const looked = await remit(
+      ['restore', join(folder, 'first'), '--identity', identity, '--check', '--json'],
+      { ...env, PATH },
+    )
+    expect([looked.code, JSON.parse(looked.stdout)]).toEqual([
+      0,
+      { taken_at: report.taken_at, openfga: 'in_it', seal: expect.any(Number) },
+    ])
+    expect(await newest()).toBeGreaterThanOrEqual(last)
     await lose()
     expect(await restore(restoring('first'))).toMatchObject({
       taken_at: report.taken_at,
@@ -295,6 +305,9 @@ describe('a backup of both databases', needs, () => {
     await loadSecret(elsewhere, 'oauth.key')
     const otherKey = join(folder, 'other.txt')
     await makeIdentity(otherKey)
+    const openKey = join(folder, 'open.txt')
+    await cp(identity, openKey)
+    await chmod(openKey, 0o640)
     const free = { databaseUrl: urlOf(`${prefix}_free`) }
     await administer(native.databaseUrl ?? '', `create database ${prefix}_free`)
     try {
@@ -305,6 +318,8 @@ describe('a backup of both databases', needs, () => {
         newer: await refusal(restoring('newer', free)),
         elsewhere: await refusal(restoring('first', { ...free, keysDir: elsewhere })),
         otherKey: await refusal(restoring('first', { ...free, identity: otherKey })),
+        openKey: await refusal(restoring('first', { ...free, identity: openKey })),
+        noKey: await refusal(restoring('first', { ...free, identity: join(folder, 'none.txt') })),
         openfga: await refusal(restoring('first', free)),
         over: await refusal(restoring('first')),
       }
@@ -315,9 +330,21 @@ describe('a backup of both databases', needs, () => {
         newer: expect.stringMatching(/newer version of Remit.*0001_later\.sql/),
         elsewhere: expect.stringMatching(/belongs to another installation/),
         otherKey: expect.stringMatching(/does not open/),
+        openKey: expect.stringMatching(/Others can read .*open\.txt/),
+        noKey: expect.stringMatching(/There is no .*none\.txt/),
         openfga: expect.stringMatching(/OPENFGA_DATASTORE_URI is not empty/),
         over: expect.stringMatching(/DATABASE_URL is not empty/),
       })
+      // The look beforehand says the same, whatever the databases hold.
+      for (const from of ['short', 'altered', 'swapped', 'newer'])
+        expect(await refusal(restoring(from), checkArchive)).toBe(refusals[from as keyof typeof refusals])
+      for (const [name, more] of Object.entries({
+        elsewhere: { keysDir: elsewhere },
+        otherKey: { identity: otherKey },
+      }))
+        expect(await refusal(restoring('first', more), checkArchive)).toBe(
+          refusals[name as keyof typeof refusals],
+        )
       // Nothing was touched.
       await expect(
         administer(urlOf(`${prefix}_free`), 'select 1 from public.restore_under_way'),
@@ -527,8 +554,11 @@ describe('a backup of both databases', needs, () => {
   })
 })
 
-async function refusal(options: RestoreOptions): Promise<string> {
-  return restore(options).then(
+async function refusal(
+  options: RestoreOptions,
+  act: (options: RestoreOptions) => Promise<unknown> = restore,
+): Promise<string> {
+  return act(options).then(
     () => 'restored',
     (error: unknown) => (error instanceof Error ? error.message : String(error)),
   )

@@ -183,7 +183,10 @@ if (process.env['IMAGES'] !== undefined) {
         /** In a container of its own, which begins what it needs. */
         const once = (...args: readonly string[]) => stand.compose('run', '--rm', '-T', ...args)
         const backup = (...args: readonly string[]) =>
-          stand.compose('--profile', 'backup', 'run', '--rm', '-T', 'backup', ...args)
+          stand.compose(
+            ...['--profile', 'backup', 'run', '--rm', '-T', '--volume', `${stand.folder}/backup-key:/key`],
+            ...['backup', ...args],
+          )
         const heads = async () =>
           writeFileSync(join(stand.folder, 'heads.ndjson'), await stand.cli('audit', 'heads'))
 
@@ -199,17 +202,33 @@ if (process.env['IMAGES'] !== undefined) {
           await stand.putModel('remit-home')
           await compose('up', '--detach', '--no-build', 'postgres')
           await stand.healthy(`${project}_postgres_1`)
-          for (const one of ['openfga', 'remit']) {
-            await inDatabase('dropdb', '--force', one)
-            await inDatabase('createdb', '--owner', one, one)
-            await inDatabase('psql', '--command', `revoke connect on database ${one} from public`)
-          }
-          await inDatabase('psql', '--dbname', 'remit', '--command', 'create extension vector')
           const keys = ['--volume', `${folder}/keys.tar:/keys.tar:ro`, `--volume`]
           const home = [`${project}_remit-home:/var/lib/remit`, image]
-          const extract = ['tar', '--extract', '--file', '/keys.tar', '--directory', '/var/lib/remit']
-          await stand.podman('run', '--rm', ...keys, ...home, ...extract)
-          const said = await backup('restore', '/backups/first', '--identity', '/backups/backup-key.txt')
+          const extract = [
+            'tar',
+            '--extract',
+            '--skip-old-files',
+            '--file',
+            '/keys.tar',
+            '--directory',
+            '/var/lib/remit',
+          ]
+          await stand.podman('run', '--rm', ...keys, ...home, ...extract, '--exclude', 'keys/issuer-*')
+          const restore = ['restore', '/backups/first', '--identity', '/key/backup-key.txt']
+          expect(await backup(...restore, '--check')).toContain('Nothing was written')
+          for (const one of ['openfga', 'remit']) {
+            await inDatabase('createdb', '--owner', one, `${one}_new`)
+            await inDatabase('psql', '--command', `revoke connect on database ${one}_new from public`)
+          }
+          await inDatabase('psql', '--dbname', 'remit_new', '--command', 'create extension vector')
+          const renamed = ['openfga', 'remit'].flatMap((one) => [
+            '--command',
+            `alter database ${one} rename to ${one}_1`,
+            '--command',
+            `alter database ${one}_new rename to ${one}`,
+          ])
+          await inDatabase('psql', '--single-transaction', '--set', 'ON_ERROR_STOP=1', ...renamed)
+          const said = await backup(...restore)
           expect(said).toContain('Restored, and closed')
           const owner = ['--set', 'service=remit', '--file', '/record-owner.sql']
           await inDatabase('psql', '--dbname', 'remit', ...owner)
@@ -238,14 +257,22 @@ if (process.env['IMAGES'] !== undefined) {
           timeout: 2 * slow,
         }, async () => {
           stand.add('docker-compose.backup.yml')
-          const backups = join(stand.folder, 'backups')
-          mkdirSync(backups)
-          chownSync(backups, 1000, 1000)
+          for (const name of ['backups', 'backup-key']) {
+            mkdirSync(join(stand.folder, name))
+            chownSync(join(stand.folder, name), 1000, 1000)
+          }
           await heads()
-          const key = /^age1\w+$/m.exec(await backup('backup', 'key', '/backups/backup-key.txt'))?.[0] ?? ''
+          const key = /^age1\w+$/m.exec(await backup('backup', 'key', '/key/backup-key.txt'))?.[0] ?? ''
           const taken = await backup('backup', 'take', '/backups/first', '--recipient', key)
           expect(taken).toMatch(/openfga: +(yes|true)/)
-          const create = ['tar', '--create', '--directory', '/var/lib/remit', 'keys']
+          const create = [
+            'tar',
+            '--create',
+            '--directory',
+            '/var/lib/remit',
+            "--exclude='keys/issuer-*'",
+            'keys',
+          ]
           await stand.run('sh', ['-c', `podman exec ${project}_remit_1 ${create.join(' ')} > keys.tar`])
           await loseAll()
           await restored('--access keep')

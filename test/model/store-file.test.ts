@@ -182,7 +182,7 @@ describe('`remit model test`', () => {
       serve: () => Promise.reject(new Error('not asked')),
       examine: async () => [],
       reembed: () => Promise.reject(new Error('not asked')),
-      backups: { backup: notAsked, restore: notAsked, makeKey: notAsked },
+      backups: { backup: notAsked, restore: notAsked, check: notAsked, makeKey: notAsked },
       fetch: () => Promise.reject(new Error('not asked')),
       publicUrl: 'http://localhost',
       signIns: nobody,

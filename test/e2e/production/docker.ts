@@ -34,7 +34,7 @@ const inFolder = (path: string): string => join(stand.folder, path)
 
 /** Names of databases and roles. What follows a slash is a path, and `remit.example.com` an address. */
 const named = (text: string): string =>
-  text.replaceAll(/(?<![/\w-])(remit|openfga)\b(?!\.)/g, `${stand.prefix}$1`)
+  text.replaceAll(/(?<![/\w-])(remit|openfga)(?:\b(?!\.)|(?=_(?:new|\d+)\b))/g, `${stand.prefix}$1`)
 
 function placed(text: string, volume: string): string {
   return text

@@ -1,6 +1,17 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -66,12 +77,17 @@ describe(
     afterAll(async () => {
       if (folder === undefined) return
       await shell('docker compose stop remit openfga').catch(() => undefined)
-      for (const one of names) {
-        await query(`drop database if exists ${one} with (force)`)
-        await query(`drop role if exists ${one}`)
-      }
+      await dropDatabases()
+      for (const one of names) await query(`drop role if exists ${one}`)
       await rm(folder, { recursive: true, force: true })
     })
+
+    /** Those too that a restore has put aside. */
+    async function dropDatabases(): Promise<void> {
+      const all = 'select datname from pg_database where starts_with(datname, $1)'
+      for (const { datname } of await query(all, [prefix]))
+        await query(`drop database if exists ${String(datname)} with (force)`)
+    }
 
     async function program(name: string, script: string): Promise<void> {
       await writeFile(join(folder, 'bin', name), `#!/bin/sh\n${script}\n`)
@@ -86,12 +102,21 @@ describe(
     const shell = async (script: string): Promise<string> =>
       (await promisify(execFile)('sh', ['-euc', script], { cwd: clone, env: env() })).stdout
 
+    /** When the dumps that are there were made: they have it in their names. */
+    const dumped = async (): Promise<string> =>
+      (await readdir(clone)).flatMap((name) => /^remit-(.+)\.dump$/.exec(name)?.[1] ?? []).join()
+    const signing = async (): Promise<string | undefined> =>
+      ((await (await fetch(`${url}/oauth/jwks`)).json()) as { keys: { kid: string }[] }).keys[0]?.kid
+
     /** Runs what stands below a heading, with this machine's addresses. */
     async function run(heading: string): Promise<string> {
       let said = ''
       for (const block of blocksOf(heading)) {
         ran.add(block)
-        const here = block.replaceAll('https://remit.example.com', url).replaceAll(':8788/', `:${ports.ops}/`)
+        const here = block
+          .replaceAll('https://remit.example.com', url)
+          .replaceAll(':8788/', `:${ports.ops}/`)
+          .replaceAll('2026-03-01-0930', await dumped())
         said += await shell(here)
       }
       return said
@@ -131,14 +156,18 @@ describe(
     })
 
     test('gives back what was dumped, OpenFGA included, and nothing that came later', {
-      timeout: slow,
+      timeout: 2 * slow,
     }, async () => {
       await command('collection add kept --title Kept')
       await command('service add loader --collection kept')
-      await run('Dump')
+      expect(await run('Dump')).toMatch(/^openfga-\S+\.dump can be read\.\nremit-\S+\.dump can be read\.\n$/)
       await command('collection add later --title Later')
       await command('service add late --collection kept')
+      await command('keys rotate')
+      const rotated = await signing()
       await run('Restore')
+      // The key that was rotated away may be the reason for it: it signs no more.
+      expect(await signing()).toBe(rotated)
       const collections = await command('collection list')
       expect([collections.includes('kept'), collections.includes('later')]).toEqual([true, false])
       // Only OpenFGA holds this.
@@ -147,6 +176,27 @@ describe(
       expect(await command('audit verify')).toContain('found: 0')
       expect(await signIn('kim', password)).toBe('/passkeys')
       expect(await ready()).toMatchObject({ status: 'ok', record: { insert_only_by_role: true } })
+    })
+
+    test('restores nothing from a dump that is cut short, and what is there stays', {
+      timeout: slow,
+    }, async () => {
+      const path = join(clone, `remit-${await dumped()}.dump`)
+      await truncate(path, (await stat(path)).size - 100)
+      await expect(run('Restore')).rejects.toThrow(/1 computed checksum did NOT match/)
+      expect(await command('collection list')).toContain('kept')
+      expect(await signIn('kim', password)).toBe('/passkeys')
+    })
+
+    test('leaves dumps, keys and the token to their owner alone, and git does not know them', async () => {
+      const files = (await readdir(clone)).filter((name) => /dump|tar|bearer/.test(name))
+      expect(files.length).toBe(5)
+      for (const name of files)
+        expect([name, (await stat(join(clone, name))).mode & 0o077]).toEqual([name, 0])
+      const ignored = await promisify(execFile)('git', ['check-ignore', '--no-index', ...files], {
+        cwd: root,
+      })
+      expect(ignored.stdout.trim().split('\n')).toEqual(files)
     })
 
     test('is upgraded with its record in the hands of its own owner', { timeout: slow }, async () => {
@@ -159,7 +209,7 @@ describe(
       const [block = ''] = blocksOf('Without compose')
       ran.add(block)
       await shell('docker compose stop remit')
-      for (const one of names) await query(`drop database if exists ${one} with (force)`)
+      await dropDatabases()
       await query(`drop role if exists ${prefix}remit`)
       const server = new URL(native.databaseUrl ?? '')
       const { url: openfgaUrl = '', token = '' } = native.openfga ?? {}
