@@ -55,9 +55,10 @@ function mend(file: string): void {
       },
     )
     .replaceAll(/(?<=new URL\('\.\/[\w-]+)\.ts(?=', import\.meta\.url\))/g, '.js')
-    // Whoever installed it has no scripts of a clone.
-    .replaceAll(/npm run (?:-s )?remit --/g, 'npx remit')
-    .replaceAll('npm start', 'npx remit start')
+    // Whoever installed it has no scripts of a clone. In another folder npx without `--no` fetches
+    // somebody else's program.
+    .replaceAll(/npm run (?:-s )?remit --/g, 'npx --no remit')
+    .replaceAll('npm start', 'npx --no remit start')
   writeFileSync(path, text)
 }
 

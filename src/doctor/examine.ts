@@ -1,6 +1,8 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import pg from 'pg'
 import type { Config } from '../config/config.ts'
+import { isHttpsOrLoopback, isLoopback } from '../config/forms.ts'
 import { reasonOf } from '../kernel/reason.ts'
 import type { Database } from '../store/sql.ts'
 import { type Facts, isRestoreUnderWay, readClock, readFacts, readMigrations } from './facts.ts'
@@ -56,7 +58,7 @@ export async function examine({ settings, ...rest }: ExamineDeps): Promise<reado
   const facts = database.find((one): one is Looked => 'facts' in one)?.facts
   const found: readonly Finding[] = [
     ok('settings', `The settings can be used by version ${deps.version}.`),
-    ...exposure(config, facts),
+    ...(await guarded('exposure', async () => exposure(config, facts))),
     ...service,
     ...database.flatMap((one) => ('facts' in one ? one.findings : [one])),
     ...openfga,
@@ -103,9 +105,28 @@ function causeOf(error: unknown): string {
   return reasonOf(error)
 }
 
+/** What goes in the clear to another machine, by the settings alone: whoever hears it has what it carries. */
+function* inTheClear({ openfga, databaseUrl }: Config): Generator<Finding> {
+  if (openfga !== undefined && !isHttpsOrLoopback(openfga.apiUrl))
+    yield warning(
+      'exposure',
+      'OPENFGA_API_URL is http, and not on this machine: whoever hears one request has the key that writes permissions.',
+      'Name an https address, unless both are containers on one machine’s own network.',
+    )
+  if (databaseUrl === undefined) return
+  const { host, ssl } = new pg.Client({ connectionString: databaseUrl })
+  // A path is that of a socket.
+  if (!ssl && !host.startsWith('/') && !isLoopback(host))
+    yield warning(
+      'exposure',
+      'DATABASE_URL is without TLS, and not on this machine: whoever hears it has documents and what opens sessions.',
+      'Add sslmode=verify-full, unless both are containers on one machine’s own network.',
+    )
+}
+
 function exposure(config: Config, facts: Facts | undefined): readonly Finding[] {
   const { publicUrl, demo } = config
-  const found: Finding[] = []
+  const found: Finding[] = [...inTheClear(config)]
   if (!publicUrl.startsWith('https:'))
     found.push(
       warning(
@@ -138,7 +159,9 @@ function exposure(config: Config, facts: Facts | undefined): readonly Finding[] 
         'Begin with a new database: those accounts have passwords that others could know.',
       ),
     )
-  return found.length > 0 ? found : [ok('exposure', 'Nothing is open that should be closed.')]
+  return found.length > 0
+    ? found
+    : [ok('exposure', 'Of what was looked at, nothing is open that should be closed.')]
 }
 
 async function lookAtService({ config, fetch, version }: Examined): Promise<readonly Finding[]> {

@@ -352,6 +352,32 @@ describe('remit doctor on the demo', () => {
     expect(found.find(({ says }) => says.startsWith('The demo is on'))?.remedy).toContain('REMIT_DEMO=false')
   })
 
+  test.each<[string, string, readonly string[]]>([
+    ['http://10.1.0.6:8080', 'postgres://remit:x@10.1.0.5/remit', ['OPENFGA_API_URL', 'DATABASE_URL']],
+    ['https://openfga.example.com', 'postgres://remit:x@db/remit?sslmode=disable', ['DATABASE_URL']],
+    ['https://openfga.example.com', 'postgres://remit:x@db/remit?sslmode=verify-full', []],
+    ['http://127.0.0.1:9', 'postgres://remit:x@localhost/remit', []],
+    ['http://[::1]:9', 'postgres://remit:x@[::1]/remit', []],
+    ['http://localhost:9', 'postgres:///remit?host=/run/postgresql', []],
+  ])(
+    'tells what goes in the clear to another machine: %s, %s',
+    async (OPENFGA_API_URL, DATABASE_URL, clear) => {
+      const settings = loadConfig({
+        DATABASE_URL,
+        OPENFGA_API_URL,
+        OPENFGA_API_TOKEN: 'hemlock',
+        PUBLIC_URL: 'https://remit.example.com',
+        TRUSTED_ISSUERS: '[]',
+      })
+      const reading: ExamineDeps['openReading'] = () => {
+        throw new Error('away')
+      }
+      const found = await examine({ ...deps, settings, openReading: reading })
+      const said = found.filter(({ part, status }) => part === 'exposure' && status === 'warning')
+      expect(said.flatMap(({ says }) => /^[A-Z_]{3,}/.exec(says)?.[0] ?? [])).toEqual(clear)
+    },
+  )
+
   test('shows no secret of the settings that somebody else put into words', async () => {
     const url = 'postgres://remit:fox%2Fglove@127.0.0.1:9/remit'
     const found = await examine({

@@ -204,7 +204,7 @@ async function demo(shell: { readonly major: string; readonly node: string }): P
     })
   try {
     await expect.poll(() => said, { timeout: 240_000, interval: 200 }).toContain('Ctrl-C stops.')
-    expect(said).toContain('npx remit token --user anne --agent research-bot')
+    expect(said).toContain('npx --no remit token --user anne --agent research-bot')
     const url = `http://localhost:${port}`
     const token = async (user: string): Promise<string> =>
       (
