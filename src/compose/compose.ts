@@ -13,7 +13,14 @@ import { ownIssuerName } from '../delegation/tokens/issuers.ts'
 import { createReplayGuard } from '../delegation/tokens/replay-guard.ts'
 import { createApp } from '../http/app.ts'
 import type { App } from '../http/env.ts'
-import { createMetrics, observeChanges, observeEmbedding, observeSearch } from '../http/metrics.ts'
+import {
+  createMetrics,
+  observeChanges,
+  observeDrift,
+  observeEmbedding,
+  observeSearch,
+  observeTools,
+} from '../http/metrics.ts'
 import type { RequireBearer } from '../http/middleware/bearer.ts'
 import { hostsOf } from '../http/middleware/frame.ts'
 import { openApiOf } from '../http/openapi.ts'
@@ -123,6 +130,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
       allowList,
       retrieval,
       onEmbed,
+      onDrift: observeDrift(metrics.registry),
       epoch,
     }),
   )
@@ -215,6 +223,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
         resolve,
         vaultFetch: calls.fetch,
         record: onRecord,
+        onFailed: observeTools(metrics.registry),
       }),
       ...ingestion.routes({ ...access, services, record: onRecord }),
       ...sources.routes(access),

@@ -28,6 +28,8 @@ export interface IngestionDeps
   readonly epoch: Epoch
   /** Told of every call of the model for passages, before it. */
   readonly onEmbed: (passages: number) => void
+  /** Told how many objects a comparison with OpenFGA mended. */
+  readonly onDrift: (objects: number) => void
 }
 
 /** What takes documents in, and away again. Its jobs do not run before `ingest.start()`. */
@@ -100,6 +102,7 @@ export async function openIngestion(dependencies: IngestionDeps): Promise<Ingest
       newId: () => `j_${randomBytes(16).toString('base64url')}`,
       limits: { lineBytesMax: config.bodyBytesMax, linesMax: importLinesMax },
       log,
+      onDrift: dependencies.onDrift,
       isApart: config.openfga !== undefined,
       effectsOf: (usersets) => effectsOf(database, dependencies.allowList(), usersets),
       epoch: dependencies.epoch,

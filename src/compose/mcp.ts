@@ -23,6 +23,7 @@ export interface McpDeps
   readonly spent: ReplayGuard
   readonly agents: Pick<Agents, 'get'>
   readonly record: McpFaceDeps['record']
+  readonly onFailed: McpFaceDeps['onFailed']
 }
 
 /** `/mcp`, an audience of its own: a token for the API is no good here, nor one for here at the API. */
@@ -36,6 +37,7 @@ export async function openMcp(dependencies: McpDeps): Promise<App> {
     agents,
     log,
     record,
+    onFailed,
     ...features
   } = dependencies
   const { publicUrl, host, port } = config
@@ -50,6 +52,7 @@ export async function openMcp(dependencies: McpDeps): Promise<App> {
       agents,
       log,
       record,
+      onFailed,
     }),
     requireBearer: createRequireBearer({
       async verify(token, credentials) {

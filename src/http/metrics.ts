@@ -132,6 +132,11 @@ export function observeStock(
       ({ waitingSeconds }) => waitingSeconds,
     ],
     ['remit_ingest_failed', 'Documents that were not taken in, in 30 days.', ({ failed }) => failed],
+    [
+      'remit_unreconciled_seconds',
+      'How long the oldest object waits whose access OpenFGA may not have as it shall be; 0 where there is none.',
+      ({ unreconciledSeconds }) => unreconciledSeconds,
+    ],
     ['remit_documents', 'Documents that can be found.', ({ documents }) => documents],
     ['remit_passages', 'Passages that can be found.', ({ passages }) => passages],
     ['remit_database_bytes', 'Size of the database.', ({ databaseBytes }) => databaseBytes],
@@ -265,6 +270,30 @@ export function observeEmbedding(registry: Registry): (passages: number) => void
     registers: [registry],
   })
   return (count) => passages.inc(count)
+}
+
+/** Counts objects that a comparison with OpenFGA mended. A process counts its own. */
+export function observeDrift(registry: Registry): (objects: number) => void {
+  const mended = new Counter({
+    name: 'remit_drift_mended_total',
+    help: 'Objects whose access in OpenFGA was not what it shall be, and was mended by a comparison.',
+    registers: [registry],
+  })
+  return (objects) => mended.inc(objects)
+}
+
+/**
+ * Counts what went wrong in tools and resources of MCP, by the status that HTTP has for it: the answer itself
+ * is a 200.
+ */
+export function observeTools(registry: Registry): (status: number) => void {
+  const failures = new Counter({
+    name: 'remit_tool_failures_total',
+    help: 'Failures of tools and resources of MCP, by the status that HTTP has for them.',
+    labelNames: ['status'],
+    registers: [registry],
+  })
+  return (status) => failures.inc({ status })
 }
 
 export interface SearchMetrics {

@@ -83,6 +83,8 @@ export interface IngestContext {
   readonly newId: () => string
   readonly limits: IngestLimits
   readonly log: Log
+  /** Told how many objects a comparison with OpenFGA mended: each differed, and nothing was under way. */
+  readonly onDrift: (objects: number) => void
   readonly failures: Failures
   readonly crashCounts: CrashCounts
   /** Of this process: one that ended is no witness of what others were at. */

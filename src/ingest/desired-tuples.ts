@@ -180,7 +180,7 @@ export async function setAllTags(sql: Sql, objects: readonly TaggedObject[]): Pr
   await sql.query(
     `insert into unreconciled (object, purge) select * from unnest($1::text[], $2::bool[]) order by 1
      on conflict (object) do update
-       set purge = unreconciled.purge or excluded.purge, since = now(), number = nextval('unreconciled_numbers')`,
+       set purge = unreconciled.purge or excluded.purge, number = nextval('unreconciled_numbers')`,
     [objects.map(({ object }) => object), objects.map(({ purge = false }) => purge)],
   )
 }
@@ -276,7 +276,7 @@ export async function markUnsettled(sql: Sql, object: string, purge: boolean): P
   const [row] = await sql.query<{ number: number }>(
     `insert into unreconciled (object, purge) values ($1, $2)
      on conflict (object) do update
-       set purge = unreconciled.purge or excluded.purge, since = now(), number = nextval('unreconciled_numbers')
+       set purge = unreconciled.purge or excluded.purge, number = nextval('unreconciled_numbers')
      returning number`,
     [object, purge],
   )

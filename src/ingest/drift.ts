@@ -91,6 +91,7 @@ export async function drift(
       },
     ])
   } finally {
+    context.onDrift(counts.mended + found)
     if (counts.mended > 0 || found > 0)
       log('drift_mended', { compared: objects.length, ...counts, requestOnly: found })
     logTuples(log, 'restrictions_without_row', kept)

@@ -146,10 +146,12 @@ export interface IngestDeps
     | 'whenCalm'
     | 'beatMs'
     | 'assertSound'
+    | 'onDrift'
   > {
   /** Tests crash the worker here. */
   readonly step?: (step: Step, documentId: string) => Promise<void>
   readonly corpusChanged?: IngestContext['corpusChanged']
+  readonly onDrift?: IngestContext['onDrift']
   /** Whether anybody waits for answers: then fewer rows are written at a time. Defaults to never. */
   readonly isBeingAsked?: () => boolean
   /** Whether somebody waits for their turn to be answered: then each batch waits. Defaults to never. */
@@ -176,6 +178,7 @@ const adoptWaitMs = 5_000
 export function createIngest({
   step = async () => undefined,
   corpusChanged = async () => undefined,
+  onDrift = () => undefined,
   isBeingAsked = () => false,
   isOverloaded = () => false,
   driftEveryMs = 3_600_000,
@@ -193,6 +196,7 @@ export function createIngest({
     documentLocks,
     step,
     corpusChanged,
+    onDrift,
     jobChanged: waiter.changed,
     failures: createFailures(),
     crashCounts: createCrashCounts(database, newId()),

@@ -152,7 +152,7 @@ async function moveHeld(hold: Hold, move: SubjectMove): Promise<void> {
     const marked = await sql.query<Mark & { readonly isFresh: boolean }>(
       `insert into unreconciled (object, purge)
        select distinct ${renamed('object')}, false from ${notContent} order by 1
-       on conflict (object) do update set since = now(), number = nextval('unreconciled_numbers')
+       on conflict (object) do update set number = nextval('unreconciled_numbers')
        returning object, number, xmax = 0 as "isFresh"`,
       [from, to],
     )

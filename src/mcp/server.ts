@@ -268,6 +268,7 @@ export interface McpFaceDeps extends RequestStateDeps {
   readonly log: Log
   /** Of a tool that was refused. */
   readonly record: (caller: Principal, refusal: DecisionEvent) => Promise<void>
+  readonly onFailed: ToolContext['onFailed']
 }
 
 /**
@@ -275,7 +276,15 @@ export interface McpFaceDeps extends RequestStateDeps {
  * be passed on. Throws `insufficient_scope` with the complete set, so that the door answers in its own form
  * and scheme. NOT checked here: the token, Origin and Host, size and rate: the door does.
  */
-export function createMcpFace({ serve, resource, agents, log, record, ...stateDeps }: McpFaceDeps): McpFace {
+export function createMcpFace({
+  serve,
+  resource,
+  agents,
+  log,
+  record,
+  onFailed,
+  ...stateDeps
+}: McpFaceDeps): McpFace {
   return async ({ request, body, principal, deadline }) => {
     const call = createCall(principal, deadline, agents)
     const { txn } = principal
@@ -290,7 +299,7 @@ export function createMcpFace({ serve, resource, agents, log, record, ...stateDe
       lacking = stepUp
       return stepUp && { scopes: [...stepUp] }
     }
-    const handler = createMcpHandler(() => serve({ call, log, txn, onRefused, challenge, state }), {
+    const handler = createMcpHandler(() => serve({ call, log, txn, onRefused, onFailed, challenge, state }), {
       onerror: (error) => log('mcp_refused', { txn, reason: refusalOf(error) }),
       keepAliveMs: 0,
     })

@@ -60,6 +60,8 @@ export interface ToolContext {
   readonly txn: string
   /** Puts on record that this tool was refused, by its code. */
   readonly onRefused: (tool: string, code: string) => Promise<void>
+  /** Told of whatever goes wrong in a tool or resource, by the status that HTTP has for it. */
+  readonly onFailed: (status: number) => void
   /** What stands before a tool that needs these scopes. */
   readonly challenge: (scopes: readonly Scope[]) => ScopeChallengeHandler
   readonly state: RequestState
@@ -161,7 +163,7 @@ export async function recorded(
 }
 
 /** Where a failure is logged, and under which transaction. */
-interface FailureDeps {
+interface FailureDeps extends Pick<ToolContext, 'onFailed'> {
   readonly log: Log
   readonly txn: string
 }
@@ -184,8 +186,9 @@ export function resourceFailure(thrown: unknown, uri: string, dependencies: Fail
   return new ProtocolError(code, title, about)
 }
 
-function logged(thrown: unknown, { log, txn }: FailureDeps): AppError {
+function logged(thrown: unknown, { log, txn, onFailed }: FailureDeps): AppError {
   const error = asAppError(thrown)
+  onFailed(error.status)
   if (isLogged(error))
     log('request_failed', { txn, code: error.code, reason: error.message, stack: stackOf(thrown) })
   return error

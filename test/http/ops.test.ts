@@ -6,9 +6,11 @@ import { Registry } from 'prom-client'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { operator, record } from '../../src/audit/record.ts'
 import { observeStock } from '../../src/http/metrics.ts'
+import { markUnsettled, setTags } from '../../src/ingest/desired-tuples.ts'
 import type { Stock } from '../../src/ingest/stock.ts'
 import { version } from '../../src/kernel/version.ts'
 import { listen } from '../../src/start.ts'
+import { callTool, type Revision, revisions } from '../mcp/world.ts'
 import { type FaultyDatabase, faultyDatabase } from '../security/faulty-database.ts'
 import { type FaultyOpenFga, startFaultyOpenFga } from '../security/faulty-openfga.ts'
 import { freePort } from '../support/port.ts'
@@ -41,6 +43,13 @@ const operators = (path: string, host?: string): Response | Promise<Response> =>
   world.service.ops.request(`http://127.0.0.1:${world.config.ops.port}${path}`, {
     ...(host !== undefined && { headers: { host } }),
   })
+
+/** NaN where there is none. */
+const gaugeOf = async (name: string): Promise<number> => {
+  const text = await (await operators('/metrics')).text()
+  const line = text.split('\n').find((one) => one.replace(/ \S+$/, '') === name)
+  return Number(line?.split(' ').at(-1))
+}
 
 describe('/metrics', () => {
   test('says how many records are not sealed yet and how old the oldest is, and answers where the database does not', async () => {
@@ -158,13 +167,76 @@ describe('/metrics', () => {
     expect(await embedded()).toBe(before + 2)
   })
 
+  test('says how long the oldest object waits that OpenFGA may not have, however often it is changed since', async () => {
+    const waits = async () => {
+      moved += 60_000
+      return gaugeOf('remit_unreconciled_seconds')
+    }
+    expect(await waits()).toBe(0)
+    await world.database.query(
+      `insert into unreconciled (object, purge, since) values ('document:stuck', false, now() - interval '20 minutes')`,
+    )
+    await markUnsettled(world.database, 'document:stuck', true)
+    await setTags(world.database, 'document:stuck', [])
+    expect(Math.abs((await waits()) - 1_200)).toBeLessThan(60)
+    await world.database.query(`delete from unreconciled where object = 'document:stuck'`)
+    expect(await waits()).toBe(0)
+  })
+
+  test('counts what somebody else wrote to OpenFGA, once it was mended', async () => {
+    const before = await gaugeOf('remit_drift_mended_total')
+    await world.service.ingest.drift()
+    expect(await gaugeOf('remit_drift_mended_total')).toBe(before)
+    await world.put({
+      sanderling: { title: 'Sanderling', text: 'A sanderling.', access: { viewers: ['user:anne'] } },
+    })
+    await world.write('user:bob viewer document:sanderling')
+    await world.service.ingest.drift()
+    expect(await gaugeOf('remit_drift_mended_total')).toBe(before + 1)
+  })
+
+  test('counts what fails in a tool of MCP by the status that HTTP has for it', async () => {
+    await world.put({
+      turnstone: { title: 'Turnstone', text: 'A turnstone.', access: { viewers: ['user:anne'] } },
+    })
+    await world.lend('anne', 'research-bot', 'collection:handbook')
+    const token = await world.token({ user: 'anne', agent: 'research-bot', resource: 'mcp' })
+    const failures = (status: number) => gaugeOf(`remit_tool_failures_total{status="${status}"}`)
+    const read = (id: string, revision: Revision) =>
+      callTool(world, 'read_document', { id }, { token, revision })
+    for (const revision of revisions) {
+      const [missing, down] = [(await failures(404)) || 0, (await failures(503)) || 0]
+      expect(await read('turnstone', revision)).toMatchObject({ status: 200 })
+      expect(await read('no-such', revision)).toMatchObject({
+        status: 200,
+        body: { result: { isError: true } },
+      })
+      expect([await failures(404), (await failures(503)) || 0]).toEqual([missing + 1, down])
+      faulty.set({ drop: () => true })
+      expect(await read('turnstone', revision)).toMatchObject({
+        status: 200,
+        body: { result: { isError: true } },
+      })
+      expect([await failures(404), await failures(503)]).toEqual([missing + 1, down + 1])
+      faulty.set(undefined)
+    }
+  })
+
   test('counts what is stored once at a time, however late the database is', async () => {
     const registry = new Registry()
     const begun: ((stock: Stock) => void)[] = []
     observeStock(registry, () => new Promise((resolve) => begun.push(resolve)), Date.now)
     const documents = async () => Number(/^remit_documents (.*)$/m.exec(await registry.metrics())?.[1])
     expect([await documents(), await documents(), begun.length]).toEqual([Number.NaN, Number.NaN, 1])
-    begun[0]?.({ waiting: 0, waitingSeconds: 0, failed: 0, documents: 5, passages: 9, databaseBytes: 1 })
+    begun[0]?.({
+      waiting: 0,
+      waitingSeconds: 0,
+      failed: 0,
+      unreconciledSeconds: 0,
+      documents: 5,
+      passages: 9,
+      databaseBytes: 1,
+    })
     expect([await documents(), begun.length]).toEqual([5, 1])
   })
 

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { callTool } from '../mcp/world.ts'
 import { openWorld, type World } from '../support/world.ts'
 import { functionsOf, panels, rules, selectionsOf } from './promql.ts'
 
@@ -29,6 +30,8 @@ beforeAll(async () => {
   await world.retrieve(token, { query: 'a small bird' })
   await world.call('GET', '/documents/wren', { token })
   await world.call('POST', '/mcp', { token, body: { jsonrpc: '2.0', id: 1, method: 'tools/list' } })
+  const atMcp = await world.token({ user: 'anne', agent: 'research-bot', resource: 'mcp' })
+  await callTool(world, 'read_document', { id: 'no-such' }, { token: atMcp })
   await world.service.revocations.revoke(
     { kind: 'subject', id: 'user:nobody' },
     { until: new Date(Date.now() + 60_000), reason: 'test' },

@@ -90,6 +90,9 @@ describe('the rules', needsPromtool, () => {
     remit_shadow_recall_sum: '+1',
     remit_shadow_recall_count: '+1',
     remit_ingest_waiting_seconds: '2',
+    remit_ingest_waiting: '0',
+    remit_unreconciled_seconds: '1',
+    remit_drift_mended_total: '+0',
     remit_ingest_failed: '3',
     remit_record_unsealed_seconds: '1',
     remit_record_unsealed: '1',
@@ -105,6 +108,7 @@ describe('the rules', needsPromtool, () => {
   // There is no short form for NaN.
   const valuesOf = (value: string): string => {
     if (value === 'NaN') return Array(81).fill(value).join(' ')
+    if (value.endsWith('+-100')) return `${value.slice(0, -5)}-100x80`
     return value.startsWith('+') ? `0${value}x80` : `${value}x80`
   }
   const failing = 'remit_http_answers_total{route="/retrieve",method="POST",status="503"}'
@@ -124,6 +128,19 @@ describe('the rules', needsPromtool, () => {
       'somebody at once where two answers of a hundred fail',
       { [failing]: '+2' },
       both('RemitAvailability', 'availability'),
+    ],
+    [
+      'somebody at once where tools of MCP fail, which are 200s of HTTP',
+      {
+        'remit_http_answers_total{route="/mcp",method="POST",status="200"}': '+100',
+        'remit_tool_failures_total{status="503"}': '+100',
+      },
+      both('RemitAvailability', 'availability'),
+    ],
+    [
+      'nobody where tools of MCP refuse',
+      { 'remit_tool_failures_total{status="403"}': '+100', 'remit_tool_failures_total{status="422"}': '+9' },
+      [],
     ],
     [
       'nobody at night where four of a thousand fail',
@@ -179,6 +196,38 @@ describe('the rules', needsPromtool, () => {
       { remit_index_lag_seconds: '120' },
       [ticket('RemitIndexBehind')],
     ],
+    ...['/mcp', '/documents/:id'].map(
+      (route): [string, Readonly<Record<string, string>>, readonly object[]] => [
+        `in the morning where the replica is behind and all come by ${route}`,
+        {
+          'remit_http_answers_total{route="/retrieve",method="POST",status="200"}': '',
+          [`remit_http_answers_total{route="${route}",method="POST",status="200"}`]: '+100',
+          remit_index_lag_seconds: '120',
+        },
+        [ticket('RemitIndexBehind')],
+      ],
+    ),
+    [
+      'nobody where the replica is behind while nobody asks',
+      { ...idle, remit_index_lag_seconds: '7200' },
+      [],
+    ],
+    [
+      'somebody where OpenFGA lacks what was changed for half an hour',
+      { remit_unreconciled_seconds: '1800' },
+      [page('RemitAccessUnreconciled')],
+    ],
+    [
+      'in the morning where somebody else wrote to OpenFGA',
+      { remit_drift_mended_total: '+0.1' },
+      [ticket('RemitDrift')],
+    ],
+    [
+      'in the morning where an import waits and none of it is done',
+      { remit_ingest_waiting: '5000' },
+      [ticket('RemitIngestStands')],
+    ],
+    ['nobody where a large import goes on', { remit_ingest_waiting: '90000+-100' }, []],
     [
       'in the morning where checks run out of time',
       { 'remit_gate_documents_total{verdict="error"}': '+20' },

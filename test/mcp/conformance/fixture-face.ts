@@ -58,6 +58,7 @@ export function createFixtureApp({ publicUrl, port = 0, tokens }: FixtureOptions
           agents: { get: async () => undefined },
           log: () => undefined,
           record: async () => undefined,
+          onFailed: () => undefined,
         }),
         requireBearer: createRequireBearer({
           async verify(token) {

@@ -105,6 +105,7 @@ export function contextOf({ clock, allowList }: Two, process: Process): IngestCo
     ...process,
     clock,
     log: () => undefined,
+    onDrift: () => undefined,
     index: createPostgresIndex({ database: process.database }),
     allowList: () => allowList,
     effectsOf: (usersets) => effectsOf(process.database, allowList, usersets),
