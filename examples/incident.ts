@@ -142,6 +142,6 @@ async function toFindOut({ database }: RunningService): Promise<string[]> {
     `audit verify --against ${join(home, 'heads.ndjson')}`,
     `audit readers ${leaked} --since ${seen.day} --until ${seen.next}`,
     `audit thread ${seen.txn}`,
-    `model show ${seen.model} --user lena`,
+    `model show ${seen.model} --as lena`,
   ]
 }

@@ -1,6 +1,7 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { printable } from '../kernel/printable.ts'
 import type { CliDeps } from './deps.ts'
+import { bare } from './ids.ts'
 import { createRemitHttp, problemOf } from './remit-http.ts'
 import { requireHttps, type SignIns, signInHint } from './sign-ins.ts'
 import type { Terminal } from './terminal.ts'
@@ -18,6 +19,31 @@ interface AsPerson {
   /** What the demo's person asks with. */
   readonly scope: string
 }
+
+/** Flags by which a command is told as whom it asks: those of {@link asPerson}. */
+export interface PersonFlags {
+  /** A person of the demo. */
+  readonly as?: string
+  /** The same, as 0.9.0 said it. */
+  readonly user?: string
+  readonly token?: string
+  readonly url?: string
+}
+
+/** Adds {@link PersonFlags}, for an administrator. */
+export const asPerson = (command: Command): Command =>
+  command
+    .option('--as <user>', 'the administrator who asks (demo)', bare('user'))
+    .addOption(new Option('--user <user>').argParser(bare('user')).conflicts('as').hideHelp())
+    .option('--token <token>', 'the administrator’s access token (default: REMIT_TOKEN, or your sign-in)')
+    .option('--url <url>', 'address of the service')
+
+/** As whom {@link sendAs} asks by these flags. */
+export const personOf = ({ as: user, user: userBefore, token, url }: PersonFlags) => ({
+  user: user ?? userBefore,
+  token,
+  url,
+})
 
 /** What a command works with that asks the service as the person at this terminal. */
 export type AskDeps = Pick<
@@ -87,7 +113,7 @@ async function personToken(
   const ofDemo = (name: string) => {
     // The demo's token is for the demo: another address would get it, and could use it here.
     if (url !== publicUrl)
-      throw new Error(`${url} is not the demo, whose people alone --user names. ${signInHint}`)
+      throw new Error(`${url} is not the demo, whose people alone --as names. ${signInHint}`)
     return demoTokens.person({ user: name, scopes: [scope] })
   }
   if (token !== undefined && user !== undefined)
@@ -98,7 +124,7 @@ async function personToken(
   if (ownToken !== undefined) return ownToken
   if (userByDefault !== undefined) return ofDemo(userByDefault)
   throw new Error(
-    `Nobody is signed in at ${url}. ${signInHint} (or give a token in REMIT_TOKEN; in the demo --user NAME does).`,
+    `Nobody is signed in at ${url}. ${signInHint} (or give a token in REMIT_TOKEN; in the demo --as NAME does).`,
   )
 }
 

@@ -10,9 +10,8 @@ import {
   testStoreFile,
 } from '../authz/model/store-test.ts'
 import { createFgaApi } from '../authz/openfga.ts'
-import { askAs } from './as-person.ts'
+import { askAs, asPerson, type PersonFlags, personOf } from './as-person.ts'
 import type { CliDeps } from './deps.ts'
-import { bare } from './ids.ts'
 import { printList } from './listing.ts'
 import { diffToText, modelToText, planToMarkdown, planToText } from './model-plan.ts'
 
@@ -25,12 +24,6 @@ interface PlanFlags extends PersonFlags {
   readonly allowList?: string
   readonly json?: boolean
   readonly markdown?: boolean
-}
-
-interface PersonFlags {
-  readonly user?: string
-  readonly token?: string
-  readonly url?: string
 }
 
 // A server of one's own on a laptop may be slow; nobody waits behind this one.
@@ -104,7 +97,7 @@ export function addModelCommands(program: Command, dependencies: CliDeps, outcom
     .action(async (id: string, flags: PersonFlags & { readonly reason?: string }) => {
       const { reason } = flags
       const answer = await ask<Applied>('/model/apply', flags, dependencies, { plan_id: id, reason })
-      const flagsAgain = `${reason === undefined ? '' : ' --reason WHY'}${asUser(flags.user && 'NAME')}`
+      const flagsAgain = `${reason === undefined ? '' : ' --reason WHY'}${asUser(personOf(flags).user && 'NAME')}`
       dependencies.terminal.out(
         answer.state === 'active'
           ? `The model ${answer.model_id ?? ''} is in force, confirmed by ${answer.approved_by.join(', ')}.`
@@ -138,12 +131,6 @@ interface Applied {
   readonly model_id?: string
 }
 
-const asPerson = (command: Command): Command =>
-  command
-    .option('--user <user>', 'the administrator who asks (demo)', bare('user'))
-    .option('--token <token>', 'the administrator’s access token (default: REMIT_TOKEN, or your sign-in)')
-    .option('--url <url>', 'address of the service')
-
 /** Whether it could be applied. */
 async function showPlan(body: object, flags: PlanFlags, dependencies: CliDeps): Promise<boolean> {
   const { plan } = await ask<PlanMade>('/model/plan', flags, dependencies, body)
@@ -152,13 +139,13 @@ async function showPlan(body: object, flags: PlanFlags, dependencies: CliDeps): 
   if (!plan.complete || plan.refusals.length > 0) return false
   const reason = plan.tests.hold ? '' : ' --reason WHY'
   dependencies.terminal.say(
-    `Confirm it with: npm run remit -- model apply ${plan.plan_id}${reason}${asUser(flags.user)}`,
+    `Confirm it with: npm run remit -- model apply ${plan.plan_id}${reason}${asUser(personOf(flags).user)}`,
   )
   return true
 }
 
 /** Whoever was named on the line has to be named on the next one: in the demo nobody is signed in. */
-const asUser = (user: string | undefined): string => (user === undefined ? '' : ` --user ${user}`)
+const asUser = (user: string | undefined): string => (user === undefined ? '' : ` --as ${user}`)
 
 /** A record names the model that decided, not the plan that brought it. */
 async function planOf(id: string, flags: PersonFlags, dependencies: CliDeps): Promise<string> {
@@ -178,8 +165,7 @@ async function previous(flags: PersonFlags, dependencies: CliDeps): Promise<stri
 }
 
 const ask = <T>(path: string, flags: PersonFlags, dependencies: CliDeps, body?: object): Promise<T> => {
-  const { user, token, url } = flags
-  return askAs(dependencies, { user, token, url, scope: 'security.write' }, path, body && { body })
+  return askAs(dependencies, { ...personOf(flags), scope: 'security.write' }, path, body && { body })
 }
 
 function apisOf({ server, serverToken }: TestFlags, { openfga }: CliDeps) {

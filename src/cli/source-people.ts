@@ -3,22 +3,14 @@ import type { SourcePeople, SourcePerson } from '@remit/contract/source-people'
 import type { Command } from 'commander'
 import { pluralize } from '../kernel/pluralize.ts'
 import { printable } from '../kernel/printable.ts'
+import { asPerson, type PersonFlags } from './as-person.ts'
 import type { Terminal } from './terminal.ts'
-
-/** Who asks, and where. */
-export interface PersonFlags {
-  readonly user?: string
-  readonly token?: string
-  readonly url?: string
-}
 
 /** What {@link addPeopleCommands} works with. */
 export interface PeopleCommandDeps {
   readonly terminal: Terminal
   /** Asks the service: a path, who asks, and a body. */
   readonly ask: <T>(path: string, flags: PersonFlags, body?: object) => Promise<T>
-  /** Adds the flags of whoever asks. */
-  readonly asPerson: (command: Command) => Command
 }
 
 interface ListFlags extends PersonFlags {
@@ -27,7 +19,7 @@ interface ListFlags extends PersonFlags {
 }
 
 /** `remit source people …`: who the accounts of a source are. */
-export function addPeopleCommands(group: Command, { terminal, ask, asPerson }: PeopleCommandDeps): void {
+export function addPeopleCommands(group: Command, { terminal, ask }: PeopleCommandDeps): void {
   const pathOf = (id: string): string => `/sources/${encodeURIComponent(id)}/people`
 
   asPerson(group.command('people <id>'))

@@ -3,10 +3,10 @@ import type { Source, SourceAnswer, SourceList, SourceRead } from '@remit/contra
 import type { Command } from 'commander'
 import { pluralize } from '../kernel/pluralize.ts'
 import { printable } from '../kernel/printable.ts'
-import { askAs } from './as-person.ts'
+import { askAs, asPerson, type PersonFlags, personOf } from './as-person.ts'
 import type { CliDeps } from './deps.ts'
 import { bare, repeatable } from './ids.ts'
-import { addPeopleCommands, type PersonFlags } from './source-people.ts'
+import { addPeopleCommands } from './source-people.ts'
 
 interface AddFlags extends PersonFlags {
   readonly kind: string
@@ -32,7 +32,12 @@ export function addSourceCommands(program: Command, dependencies: CliDeps): void
   const { terminal } = dependencies
   const group = program.command('source').description('Works on sources that the service reads by itself.')
   const ask = <T>(path: string, flags: PersonFlags, body?: object): Promise<T> =>
-    askAs<T>(dependencies, { ...flags, scope: 'security.write' }, path, body === undefined ? {} : { body })
+    askAs<T>(
+      dependencies,
+      { ...personOf(flags), scope: 'security.write' },
+      path,
+      body === undefined ? {} : { body },
+    )
   const pathOf = (id: string): string => `/sources/${encodeURIComponent(id)}`
 
   asPerson(group.command('add <id>'))
@@ -154,7 +159,7 @@ export function addSourceCommands(program: Command, dependencies: CliDeps): void
           : `This secret signs calls to POST ${pathOf(id)}/hook. It is shown this once; another hook ends it.`,
       )
     })
-  addPeopleCommands(group, { terminal, ask, asPerson })
+  addPeopleCommands(group, { terminal, ask })
   asPerson(group.command('purge <id>'))
     .description('Deletes for good what the source does not have any more, however much it is.')
     .requiredOption('--documents <count>', 'how many are missing, as status says')
@@ -164,12 +169,6 @@ export function addSourceCommands(program: Command, dependencies: CliDeps): void
       terminal.out(`${pluralize(source.missing, 'document')} of ${source.id} will be purged.`)
     })
 }
-
-const asPerson = (command: Command): Command =>
-  command
-    .option('--user <user>', 'the administrator who asks (demo)', bare('user'))
-    .option('--token <token>', 'the administrator’s access token (default: REMIT_TOKEN, or your sign-in)')
-    .option('--url <url>', 'address of the service')
 
 function lineOf(source: Source): string {
   const { id, state, fresh, items, hidden, missing, problem, items_confirmed_at: confirmedAt } = source

@@ -78,7 +78,8 @@ test.each([
   ['token --user [user:]anne --agent [agent:]research-bot'],
   ['token --service [service:]loader'],
   ['mcp register --owner [user:]bob'],
-  ['model show --user [user:]kim'],
+  ['model show --as [user:]kim'],
+  ['source list --as [user:]kim'],
   [`import ${folder}/a.md --mode snapshot --collection [collection:]diary --service [service:]loader`],
   [`ingest ${folder} --collection [collection:]diary --owner [user:]bob`],
 ])('%s asks the same with and without the types of its ids', async (line) => {

@@ -3,11 +3,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { decodeJwt } from 'jose'
 import { afterAll, beforeAll, describe, test } from 'vitest'
+import type { DemoTokens } from '../../src/cli/demo-tokens.ts'
 import { createSignInStore } from '../../src/cli/sign-in-store.ts'
 import { createSignIns } from '../../src/cli/sign-ins.ts'
 import type { Fetch } from '../../src/delegation/tokens/fetch-json.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
-import { type Ran, remit } from './world.ts'
+import { noDemo, type Ran, remit } from './world.ts'
 
 // Polling begins after five seconds.
 const slow = 25_000
@@ -43,7 +44,12 @@ function openPlace(dir: string) {
 
   const run = (
     argv: readonly string[],
-    more: { envToken?: string; fetch?: Fetch; onSaid?: (text: string) => void } = {},
+    more: {
+      envToken?: string
+      fetch?: Fetch
+      demoTokens?: DemoTokens
+      onSaid?: (text: string) => void
+    } = {},
   ) => remit(argv, { home: join(dir, 'no-service') }, { url: world.url, signIns: signIns(), ...more })
 
   /** `remit login`, with the person at a browser elsewhere. */
@@ -250,7 +256,9 @@ describe.concurrent('remit login', () => {
     }
     for (const argv of [
       ['audit', 'list', '--as', 'dan'],
+      ['model', 'show', '--as', 'dan'],
       ['model', 'show', '--user', 'dan'],
+      ['source', 'list', '--as', 'dan'],
       ['source', 'list', '--user', 'dan'],
       ['jobs', 'list', '--as', 'dan'],
     ]) {
@@ -261,9 +269,33 @@ describe.concurrent('remit login', () => {
     expect(asked).toEqual([])
   })
 
+  it.for(['model show', 'source list'])(
+    'remit %s asks as whom --as names; --user of 0.9.0 says the same, no help names it, and both at once are refused',
+    async (line, { at, expect }) => {
+      const asked: unknown[] = []
+      const demoTokens = {
+        ...noDemo,
+        person: async ({ user }: { readonly user: string }) => {
+          asked.push(user)
+          return 'a.b.c'
+        },
+      }
+      const fetch: Fetch = async () => Response.json({}, { status: 403 })
+      const run = (...flags: readonly string[]) =>
+        at.run([...line.split(' '), ...flags], { fetch, demoTokens })
+      await run('--as', 'kim')
+      await run('--user', 'dan')
+      expect(asked).toEqual(['kim', 'dan'])
+      expect((await run('--as', 'kim', '--user', 'dan')).stderr).toContain('cannot be used with')
+      expect(asked).toHaveLength(2)
+      expect((await run('--help')).stdout).not.toContain('--user')
+      expect((await run()).stderr).toContain('in the demo --as NAME does')
+    },
+  )
+
   it('a token of the demo goes to the demo alone, whoever it is for', async ({ at, expect }) => {
     const ran = await at.run(['audit', 'list', '--as', 'dan', '--url', 'http://127.0.0.1:9'])
     expect(ran).toMatchObject({ code: 1, stdout: '' })
-    expect(ran.stderr).toContain('http://127.0.0.1:9 is not the demo')
+    expect(ran.stderr).toContain('http://127.0.0.1:9 is not the demo, whose people alone --as names.')
   })
 })

@@ -121,7 +121,7 @@ test('the command lines of the workflow run, and what it comments says who gains
         .map((word) => (word.endsWith('model.fga.yaml') ? 'model.fga.yaml' : word))
         .map((word) => (word.endsWith('change/model.fga') ? join(folder, 'changed.fga') : word))
         .map((word) => (word.endsWith('change/model.allow-list.yaml') ? join(folder, 'changed.yaml') : word))
-        .filter((word, at, all) => word !== '--user' && all[at - 1] !== '--user')
+        .filter((word, at, all) => word !== '--as' && all[at - 1] !== '--as')
       return run(...argv)
     }),
   )

@@ -293,23 +293,23 @@ describe('the command line', () => {
   test('proposes other settings, shows and confirms them, and makes and ends a hook', async () => {
     const file = join(folder, 'wiki.json')
     await writeFile(file, JSON.stringify(other))
-    const proposed = await remit('source', 'set', 'wiki', '--settings', file, '--user', 'dan')
+    const proposed = await remit('source', 'set', 'wiki', '--settings', file, '--as', 'dan')
     expect(proposed.code, proposed.said).toBe(0)
-    const { out } = await remit('source', 'status', 'wiki', '--user', 'carol')
+    const { out } = await remit('source', 'status', 'wiki', '--as', 'carol')
     const line = out.find((one) => one.includes('confirm it:')) ?? ''
     expect(out).toContain(
       '  user:dan proposes: wiki at file:///srv/wiki; settings: {"people":{"anne":"bob"}}; credential: none',
     )
     const digest = line.split(' ').at(-1) ?? ''
-    const confirmed = await remit('source', 'confirm', 'wiki', '--digest', digest, '--user', 'carol')
+    const confirmed = await remit('source', 'confirm', 'wiki', '--digest', digest, '--as', 'carol')
     expect(confirmed.out[0]).toContain('wiki  active, not read to its end yet')
-    const hook = await remit('source', 'hook', 'wiki', '--user', 'dan')
+    const hook = await remit('source', 'hook', 'wiki', '--as', 'dan')
     expect(hook.out).toEqual([expect.stringMatching(/^[\w-]{43}$/)])
     expect(hook.said).toContain('POST /sources/wiki/hook')
-    expect((await remit('source', 'status', 'wiki', '--user', 'dan')).out).toContain(
+    expect((await remit('source', 'status', 'wiki', '--as', 'dan')).out).toContain(
       '  a hook wakes it, called last: never',
     )
-    const ended = await remit('source', 'hook', 'wiki', '--end', '--user', 'dan')
+    const ended = await remit('source', 'hook', 'wiki', '--end', '--as', 'dan')
     expect([ended.out, ended.said]).toEqual([[''], 'No call wakes wiki any more.\n'])
   })
 })

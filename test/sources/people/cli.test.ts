@@ -27,7 +27,7 @@ async function remit(...argv: readonly string[]) {
 }
 
 test('remit source status says since when a source is read, and how often in a row that stopped, and why', async () => {
-  const status = async () => (await remit('source', 'status', 'intranet', '--user', 'dan')).out[0]
+  const status = async () => (await remit('source', 'status', 'intranet', '--as', 'dan')).out[0]
   expect(await status()).toMatch(/permissions confirmed 2[^;]*$/)
   const { database } = at.directory
   await database.query(
@@ -40,7 +40,7 @@ test('remit source status says since when a source is read, and how often in a r
 })
 
 test('remit source people prints who is who, all pages of it; link, confirm-link and unlink change it', async () => {
-  const all = await remit('source', 'people', 'intranet', '--user', 'dan')
+  const all = await remit('source', 'people', 'intranet', '--as', 'dan')
   expect(all.code, all.said).toBe(0)
   expect(all.out).toHaveLength(1_102)
   expect(all.out[0]).toBe('7 (Anne ?[31m, anne@acme.test)  user:acme/anne, by address')
@@ -48,29 +48,29 @@ test('remit source people prints who is who, all pages of it; link, confirm-link
   expect(all.said).toBe('1 account linked, 0 suspended, 1101 unknown.\n')
   const file = join(folder, 'people.json')
   await writeFile(file, JSON.stringify([{ account: '8', subject: 'user:bob' }]))
-  const proposed = await remit('source', 'link', 'intranet', '--people', file, '--user', 'dan')
+  const proposed = await remit('source', 'link', 'intranet', '--people', file, '--as', 'dan')
   expect(proposed.out.slice(0, 2)).toEqual(['Proposed by user:dan:', '  8 is user:bob'])
   const digest = proposed.out[2]?.split(' ').at(-1) ?? ''
-  const own = await remit('source', 'confirm-link', 'intranet', '--digest', digest, '--user', 'dan')
+  const own = await remit('source', 'confirm-link', 'intranet', '--digest', digest, '--as', 'dan')
   expect(own.code).not.toBe(0)
-  const confirmed = await remit('source', 'confirm-link', 'intranet', '--digest', digest, '--user', 'carol')
+  const confirmed = await remit('source', 'confirm-link', 'intranet', '--digest', digest, '--as', 'carol')
   expect(confirmed.out).toEqual(['2 accounts linked, 0 suspended, 1100 unknown.'])
-  const unlinked = await remit('source', 'unlink', 'intranet', '7', '--user', 'dan')
+  const unlinked = await remit('source', 'unlink', 'intranet', '7', '--as', 'dan')
   expect(unlinked.out).toEqual(['1 account linked, 1 suspended, 1100 unknown.'])
-  const suspended = await remit('source', 'people', 'intranet', '--state', 'suspended', '--user', 'dan')
+  const suspended = await remit('source', 'people', 'intranet', '--state', 'suspended', '--as', 'dan')
   expect(suspended.out).toEqual([
     '7 (Anne ?[31m, anne@acme.test)  suspended; was user:acme/anne; An administrator suspended it; until two administrators say who it is',
   ])
-  const json = await remit('source', 'people', 'intranet', '--state', 'linked', '--json', '--user', 'dan')
+  const json = await remit('source', 'people', 'intranet', '--state', 'linked', '--json', '--as', 'dan')
   expect(JSON.parse(json.out[0] ?? '')).toMatchObject({ account: '8', linked_by: 'people', held: false })
 })
 
 test('remit source add names the id that a removed source had', async () => {
   const settings = join(folder, 'settings.json')
   await writeFile(settings, '{}')
-  expect((await remit('source', 'remove', 'intranet', '--user', 'dan')).code).toBe(0)
+  expect((await remit('source', 'remove', 'intranet', '--as', 'dan')).code).toBe(0)
   await at.directory.service.sources.runDue()
-  const flags = ['--kind', 'intranet', '--collection', 'intranet', '--settings', settings, '--user', 'dan']
+  const flags = ['--kind', 'intranet', '--collection', 'intranet', '--settings', settings, '--as', 'dan']
   const { code, said } = await remit('source', 'add', 'intranet', ...flags)
   expect(code).not.toBe(0)
   expect(said).toMatch(/There was a source intranet\. .*\(id\)/)
