@@ -29,6 +29,8 @@ export interface ClearBestOptions {
   /** The name of a document that never was. */
   readonly newDecoy: () => string
   readonly timer: Timer
+  /** What of these documents reading would give; all else is as refused. Left out: reading decides alone. */
+  readonly readableOf?: (documentIds: readonly string[]) => Promise<Pick<ReadonlySet<string>, 'has'>>
 }
 
 /** The best passages that the gate cleared. */
@@ -80,7 +82,9 @@ export async function clearBest(options: ClearBestOptions): Promise<ClearedBest>
     const startedAt = deadline.now()
     const searched = await unlessEnded([early, branches.run(visible, depth * ahead)])
     if (searched === undefined) return soFar
-    const [clearedBefore, lists] = searched
+    const [clearedBefore, found] = searched
+    const readable = await options.readableOf?.(documentsOf(found.flat()))
+    const lists = found.map((list) => list.filter(({ documentId }) => readable?.has(documentId) ?? true))
     const telling: string[] = []
     if (drawing !== undefined && untold === undefined) {
       untold = await searchKept(options, drawing, { lists, tookMs: deadline.now() - startedAt })
@@ -90,11 +94,12 @@ export async function clearBest(options: ClearBestOptions): Promise<ClearedBest>
     const { cleared, stopped = clearedBefore?.stopped } = await clearing.clear(fuse(lists), topK, telling)
     // Nothing proven: say that permissions cannot be checked. Something proven: only that is released.
     if (stopped !== undefined && cleared.length === 0 && !isOver(deadline)) throw stopped
-    const stays = ({ documentId }: Guarded): boolean => !clearing.isRefused(documentId)
-    const remainingLists = lists.map((list) => list.filter(stays))
+    const remainingLists = lists.map((list) =>
+      list.filter(({ documentId }) => !clearing.isRefused(documentId)),
+    )
     const isOut = stopped !== undefined || isOver(deadline)
-    const exhausted = lists.every((list) => list.length < depth * ahead)
-    const isRefusing = remainingLists.some((list, listIndex) => list.length < (lists[listIndex]?.length ?? 0))
+    const exhausted = found.every((list) => list.length < depth * ahead)
+    const isRefusing = remainingLists.some((list, listIndex) => list.length < (found[listIndex]?.length ?? 0))
     const isRanked = !isRefusing && ahead === 1
     soFar = {
       cleared: inOrder(cleared, fuse(remainingLists)),
@@ -102,7 +107,8 @@ export async function clearBest(options: ClearBestOptions): Promise<ClearedBest>
       tellable: untold === undefined ? [] : staysWithin(remainingLists, untold, topK, clearing.tellable),
     }
     if (!isOut && !isRanked) {
-      for (const candidate of lists.flat()) if (!stays(candidate)) refusedIds.add(candidate.documentId)
+      const remaining = new Set(documentsOf(remainingLists.flat()))
+      for (const id of documentsOf(found.flat())) if (!remaining.has(id)) refusedIds.add(id)
       if (isRefusing) visible = await sight.without(refusedIds)
       ahead = isRefusing && !exhausted ? deeper ** refusals++ : 1
       continue

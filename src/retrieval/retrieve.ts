@@ -6,6 +6,7 @@ import type { Log } from '../kernel/log.ts'
 import type { Principal } from '../kernel/principal.ts'
 import { reasonOf } from '../kernel/reason.ts'
 import type { Timer } from '../kernel/timer.ts'
+import { readPublications } from '../store/in-force.ts'
 import type { Database } from '../store/sql.ts'
 import type { Visibility } from './access-filter/visibility.ts'
 import type { AccessFilter } from './access-filter/visible.ts'
@@ -71,7 +72,7 @@ interface Asked {
   readonly deadline: Deadline
 }
 
-// Once: a passage may also be missing for what no look at the corpus tells, such as a silent source.
+// Once: then also what no look at the corpus tells counts before it is ranked, such as a silent source.
 const anewMax = 1
 
 /** Undefined: it would have rested on a use that does not count, or lacked what could be presented. */
@@ -114,7 +115,11 @@ async function answerOnce(
   const { consistency, topK, query } = question
   const telling = tells ? { chunksMax: keptPassagesMax(query), by: queryHmac } : undefined
   const clearing = gate.open(principal, { consistency, grants: shownGrants(attempt.presented), signal })
-  const bestCleared = await clearBest({ topK, sight, branches, clearing, deadline, newDecoy, timer, telling })
+  const bestCleared = await clearBest({
+    ...{ topK, sight, branches, clearing, deadline, newDecoy, timer, telling },
+    // A source that is closed is out of the searches a little later. Most questions need not ask for that.
+    ...(!mayAskAnew && { readableOf: (ids) => readPublications(dependencies.sql, ids) }),
+  })
   const mayGoBack = mayAskAnew && !isOver(deadline)
   if (bestCleared.isOutdated && mayGoBack) return 'outdated'
   const isComplete = bestCleared.complete && sight.complete

@@ -73,6 +73,37 @@ test('what is too old is closed, and opened again, a page after the other, of ea
   expect(await countClosed()).toBe(5)
 }, 120_000)
 
+test('what is too old leaves no gap in an answer, and takes no other document’s place, before anything is closed', async () => {
+  await using at = await openSourceWorld()
+  const names = Array.from({ length: 40 }, (_, at) => `page-${at}`)
+  for (const name of names) at.wiki.put(name, { text: 'Zeppelin, zeppelin.', readers: ['anne'] })
+  const access = { viewers: ['user:anne'] }
+  await at.world.put({
+    'mine/1': { text: 'A zeppelin of mine, with much else to say of it.', access },
+    'mine/2': { text: 'What else there is to say of what leaves on Monday, a zeppelin.', access },
+  })
+  await at.add({ permissions_max_age_seconds: 3_600 })
+  await at.settle()
+  const ask = async (mode: string) => {
+    const token = await at.world.token({ user: 'anne' })
+    const answer = await at.world.retrieve(token, { query: 'zeppelin', top_k: 5, mode })
+    const { txn: _, freshness: __, ...same } = answer as typeof answer & { readonly freshness: unknown }
+    return same
+  }
+  const modes = ['keyword', 'vector', 'hybrid']
+  for (const mode of modes) expect((await ask(mode)).results).toHaveLength(5)
+  await at.age(3_700)
+  const before = await Promise.all(modes.map(ask))
+  const [swept] = await at.world.database.query('select count(*) as closed from documents where closed')
+  expect(swept).toEqual({ closed: 0 })
+  await createClosing(at.world.database, Date.now)()
+  await expect.poll(() => Promise.all(modes.map(ask)), { timeout: 20_000 }).toEqual(before)
+  for (const answer of before) {
+    expect(answer.complete).toBe(true)
+    expect(answer.results.map(({ document_id }) => document_id).sort()).toEqual(['mine/1', 'mine/2'])
+  }
+}, 120_000)
+
 test('a process that reads no sources closes what is too old, and reads nothing', async () => {
   await using at = await openSourceWorld()
   const { service, database } = at.world
