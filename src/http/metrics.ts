@@ -5,6 +5,7 @@ import type { IndexStatus } from '../authz/permission-index.ts'
 import type { LastBackup } from '../backup/last.ts'
 import type { DirectoryTotals } from '../directory/reading/totals.ts'
 import type { Stock } from '../ingest/stock.ts'
+import { version } from '../kernel/version.ts'
 import { withTimeout } from '../kernel/with-timeout.ts'
 import type { OnStrategy } from '../retrieval/chunk-index/postgres/strategy.ts'
 import type { OnAnswer } from '../retrieval/question.ts'
@@ -28,6 +29,12 @@ export interface Metrics {
 export function createMetrics(now: () => number): Metrics {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
+  new Gauge({
+    name: 'remit_build_info',
+    help: 'Always 1; its label is the version of this process.',
+    labelNames: ['version'],
+    registers: [registry],
+  }).set({ version }, 1)
   const answers = new Counter({
     name: 'remit_http_answers_total',
     help: 'Answers by route, method and status.',

@@ -52,6 +52,10 @@ const gaugeOf = async (name: string): Promise<number> => {
 }
 
 describe('/metrics', () => {
+  test('says which version this process is', async () => {
+    expect(await gaugeOf(`remit_build_info{version="${version}"}`)).toBe(1)
+  })
+
   test('says how many records are not sealed yet and how old the oldest is, and answers where the database does not', async () => {
     const gauges = async () => {
       const text = await (await operators('/metrics')).text()
