@@ -305,7 +305,10 @@ export type DecisionEvent =
       readonly reason: 'revoked' | 'delegation_ended' | 'used_up' | 'forgotten'
     }
   | {
-      /** An agent asked its person. `blocked`: they had blocked it, and it was denied unseen. */
+      /**
+       * An agent asked its person. `blocked`: it was denied unseen, since they had blocked the agent, or said
+       * no to the same lately.
+       */
       readonly event: 'approval_asked'
       readonly approval: string
       readonly front: 'rest' | 'ciba'

@@ -29,10 +29,10 @@ export interface Approvals extends AsyncDisposable {
   /**
    * Puts a question to the person. An equal one that is open is joined: same asker, same front, same digest
    * of what is asked; then the words and the end are those of the first. A blocked agent's is denied at once,
-   * which looks like any denial. 422 for words that are not plain or an end out of bounds; 403 where the
-   * delegation has ended; 429 beyond 5 open or 20 an hour of this agent with this person, or 10 minutes after
-   * a no to the same. NOT checked: that what is asked was offered, or is a connection of theirs; whoever
-   * resolved it has.
+   * and so is the same within 10 minutes of a no; both look like any denial. 422 for words that are not plain
+   * or an end out of bounds; 403 where the delegation has ended; 429 beyond 5 open or 20 an hour of this
+   * agent with this person. NOT checked: that what is asked was offered, or is a connection of theirs;
+   * whoever resolved it has.
    */
   ask(requester: Requester, access: RequestedAccess, options: ApprovalOptions): Promise<Approval>
   /**

@@ -15,14 +15,16 @@ const hourMs = 3_600_000
 
 /**
  * Throws 429 with `Retry-After` where this agent has asked this person enough: so that nobody says yes
- * because they are tired. The caller holds the pair's row, so that nothing is counted twice.
+ * because they are tired. The caller holds the pair's row, so that nothing is counted twice. Resolves with
+ * whether they said no to the same lately: a refusal of its own would tell which offers stand for the same.
+ * What they were not asked is no no of theirs.
  */
 export async function assertRoom(
   sql: Sql,
   { subject, agent }: Pick<Requester, 'subject' | 'agent'>,
   access: RequestedAccess,
   now: Date,
-): Promise<void> {
+): Promise<{ readonly isDenied: boolean }> {
   const [counts] = await sql.query<Counts>(
     `select
        (select count(*) from approvals a where a.subject = $2 and a.agent = $3
@@ -31,8 +33,8 @@ export async function assertRoom(
           and a.state in ('pending', 'info_requested') and ${isCurrent}) as "openUntil",
        (select count(*) from approvals a where a.subject = $2 and a.agent = $3 and a.created_at > $4) as recent,
        (select min(a.created_at) from approvals a where a.subject = $2 and a.agent = $3 and a.created_at > $4) as since,
-       (select max(a.decided_at) from approvals a where a.subject = $2 and a.agent = $3 and a.created_at > $5
-          and a.state = 'denied' and a.decided_at > $6 and a.asked @> $7::jsonb) as "deniedAt"`,
+       exists (select from approvals a where a.subject = $2 and a.agent = $3 and a.created_at > $5
+          and a.state = 'denied' and not a.blocked and a.decided_at > $6 and a.asked @> $7::jsonb) as "isDenied"`,
     [
       now,
       subject,
@@ -46,8 +48,7 @@ export async function assertRoom(
     ],
   )
   if (counts === undefined) throw new Error('Counting gave no row.')
-  const { open: openCount, openUntil, recent, since: windowStart, deniedAt } = counts
-  if (deniedAt !== null) throw tooMany('This person said no to this.', deniedAt.getTime() + coolDownMs, now)
+  const { open: openCount, openUntil, recent, since: windowStart, isDenied } = counts
   if (openCount >= openMax)
     throw tooMany(
       `This person has ${openMax} questions of this agent before them.`,
@@ -60,6 +61,7 @@ export async function assertRoom(
       (windowStart?.getTime() ?? now.getTime()) + hourMs,
       now,
     )
+  return { isDenied }
 }
 
 interface Counts {
@@ -67,7 +69,7 @@ interface Counts {
   readonly openUntil: Date | null
   readonly recent: number
   readonly since: Date | null
-  readonly deniedAt: Date | null
+  readonly isDenied: boolean
 }
 
 const tooMany = (reason: string, retryAt: number, now: Date): AppError =>

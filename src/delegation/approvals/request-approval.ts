@@ -57,9 +57,10 @@ export async function requestApproval(
       [subject, agent, client, delegation, options.front, digestOfAccess(access)],
     )
     if (openApproval !== undefined) return openApproval
-    await assertRoom(sql, requester, access, now)
+    const { isDenied } = await assertRoom(sql, requester, access, now)
+    const isUnseen = isBlocked || isDenied
     const expiresAt = new Date(Math.min(now.getTime() + options.seconds * 1_000, delegationEnd.getTime()))
-    await insert(sql, { id, requester, access, options, now, expiresAt, isBlocked })
+    await insert(sql, { id, requester, access, options, now, expiresAt, isUnseen })
     const [approval] = await readApprovals(sql, 'a.id = $2', now, [id])
     if (approval === undefined) throw new Error('An approval was lost while it was asked for.')
     await record(sql, recordedRequester(requester), {
@@ -70,7 +71,7 @@ export async function requestApproval(
       ...(access.kind === 'documents' && { documents: access.documentIds }),
       ...(access.scopes.length > 0 && { scopes: access.scopes }),
       expires_at: expiresAt.toISOString(),
-      blocked: isBlocked,
+      blocked: isUnseen,
     })
     return approval
   })
@@ -115,10 +116,11 @@ interface Inserting {
   readonly now: Date
   readonly id: string
   readonly expiresAt: Date
-  readonly isBlocked: boolean
+  /** The person never hears of it. */
+  readonly isUnseen: boolean
 }
 
-async function insert(sql: Sql, { id, requester, access, options, now, expiresAt, isBlocked }: Inserting) {
+async function insert(sql: Sql, { id, requester, access, options, now, expiresAt, isUnseen }: Inserting) {
   await sql.query(
     `insert into approvals (id, subject, agent, client, delegation, front, asked, digest, purpose, binding_message,
        state, created_at, expires_at, decided_at, blocked, txn)
@@ -135,11 +137,11 @@ async function insert(sql: Sql, { id, requester, access, options, now, expiresAt
       options.purpose ?? null,
       options.bindingMessage ?? null,
       // To the agent a denial like any other; the person never hears of it.
-      isBlocked ? 'denied' : 'pending',
+      isUnseen ? 'denied' : 'pending',
       now,
       expiresAt,
-      isBlocked ? now : null,
-      isBlocked,
+      isUnseen ? now : null,
+      isUnseen,
       requester.txn,
     ],
   )

@@ -80,8 +80,8 @@ function createRules() {
         ({ what: denied, deniedAt }) => denied === what && deniedAt !== undefined && now - deniedAt < 600,
       )
       const recent = mine.filter(({ askedAt }) => now - askedAt < 3_600)
-      if (isCooling || mine.filter(isOpen).length >= 5 || recent.length >= 20) return 'rate_limited'
-      const isHidden = blocked.has(who)
+      if (mine.filter(isOpen).length >= 5 || recent.length >= 20) return 'rate_limited'
+      const isHidden = blocked.has(who) || isCooling
       all.push({
         who,
         what,
@@ -91,7 +91,7 @@ function createRules() {
         state: isHidden ? 'denied' : 'pending',
         rounds: 0,
         extended: false,
-        deniedAt: isHidden ? now : undefined,
+        deniedAt: undefined,
         isHidden,
       })
       return all.length - 1
