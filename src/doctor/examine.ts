@@ -1,9 +1,9 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import pg from 'pg'
 import type { Config } from '../config/config.ts'
 import { isHttpsOrLoopback, isLoopback } from '../config/forms.ts'
 import { reasonOf } from '../kernel/reason.ts'
+import { addressOf } from '../store/pg.ts'
 import type { Database } from '../store/sql.ts'
 import { type Facts, isRestoreUnderWay, readClock, readFacts, readMigrations } from './facts.ts'
 import { type Finding, ok, problem, warning } from './finding.ts'
@@ -114,9 +114,9 @@ function* inTheClear({ openfga, databaseUrl }: Config): Generator<Finding> {
       'Name an https address, unless both are containers on one machine’s own network.',
     )
   if (databaseUrl === undefined) return
-  const { host, ssl } = new pg.Client({ connectionString: databaseUrl })
+  const { host, isEncrypted } = addressOf(databaseUrl)
   // A path is that of a socket.
-  if (!ssl && !host.startsWith('/') && !isLoopback(host))
+  if (!isEncrypted && !host.startsWith('/') && !isLoopback(host))
     yield warning(
       'exposure',
       'DATABASE_URL is without TLS, and not on this machine: whoever hears it has documents and what opens sessions.',

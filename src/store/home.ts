@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import pg from 'pg'
 import { OperatorError } from '../kernel/operator-error.ts'
 import { lockFolder } from './lock.ts'
+import { addressOf } from './pg.ts'
 import { readPrivate, writePrivate } from './private-file.ts'
 
 /** There is no Remit in the folder that `REMIT_HOME` names. */
@@ -75,7 +75,7 @@ export async function rememberDatabase(home: string, databaseUrl: string): Promi
 /** `host:port/database`, as the driver reads the URL: nothing of who signs in. */
 function placeOf(databaseUrl: string): string {
   try {
-    const { host, port, database } = new pg.Client({ connectionString: databaseUrl })
+    const { host, port, database } = addressOf(databaseUrl)
     return `${host}:${port}/${database ?? ''}`
   } catch {
     // The driver's error has the URL, which holds a password.

@@ -63,6 +63,19 @@ const setConfig = (isLocal: boolean): string =>
     .map(([name, value]) => `set_config('${name}', '${value}', ${isLocal})`)
     .join(', ')}`
 
+/** Where a connection string leads, by `pg`'s own reading. The host may be the path of a socket. */
+export function addressOf(connectionString: string): Address {
+  const { host, port, database, ssl } = new pg.Client({ connectionString })
+  return { host, port, database, isEncrypted: Boolean(ssl) }
+}
+
+interface Address {
+  readonly host: string
+  readonly port: number
+  readonly database: string | undefined
+  readonly isEncrypted: boolean
+}
+
 /** Wraps a `pg` pool as a {@link Database}. Every connection is in UTC and knows pgvector's types. */
 export function createPgDatabase({
   kind,
