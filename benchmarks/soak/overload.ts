@@ -12,8 +12,9 @@ import { type Processor, processorNow } from './processor.ts'
 /**
  * Two processes of the service that are asked for ten times what they can do, by people and agents who all
  * ask alike, beside an import; then by one agent alone beside others who ask little. Goodput: whole answers
- * within the deadline. Its peak is the best of several numbers of clients that each wait for their answer.
- * OpenFGA runs as docker-compose.yml has it. The load is made in this very process, on the same cores: each
+ * within the deadline. Its peak is that of the best of several numbers of clients that each wait for their
+ * answer, asked again before and after the rest: the best of several short looks is good by luck, and a
+ * machine changes. OpenFGA runs as docker-compose.yml has it. The load is made in this very process, on the same cores: each
  * row says who took them. Good answers for each second of service, OpenFGA and Postgres leave out what the
  * load took, and whatever else runs on the machine. Ends with 1 where
  * goodput falls under 80 % of the peak, a refusal has no Retry-After, or one of the others' questions in
@@ -73,19 +74,26 @@ const tokens = new Map<string, string>()
 await freshTokens()
 await closed(4, 4)
 
-let peak: Pick<Run, 'goodput' | 'forProcessor'> | undefined
-for (const clients of [1, 2, 4, 8, 16]) {
-  const run = await during(closedSeconds, () => closed(clients, closedSeconds))
-  await say(`${clients} clients`, run)
-  if (run.goodput > (peak?.goodput ?? 0)) peak = run
+let [clients, most] = [0, 0]
+for (const count of [1, 2, 4, 8, 16]) {
+  const run = await during(closedSeconds, () => closed(count, closedSeconds))
+  await say(`${count} clients`, run)
+  if (run.goodput > most) [clients, most] = [count, run.goodput]
 }
-const best = peak?.goodput ?? Number.NaN
-const flooding = async (what: string): Promise<Run> => {
+const again = async (when: string): Promise<Run> => {
   await freshTokens()
-  const run = await during(openSeconds, () => open(anybody, 10 * best, openSeconds))
-  await say(`ten times that, ${(10 * best).toFixed(0)}/s, by ${names().length}, ${what}`, run)
-  if (run.goodput < 0.8 * best) missed.push(`80 % of the peak, ${what}`)
+  const run = await during(openSeconds, () => closed(clients, openSeconds))
+  await say(`${clients} clients, ${when}`, run)
   return run
+}
+const peaks = [await again('before')]
+const perSecond = 10 * (peaks[0]?.goodput ?? Number.NaN)
+const floods = new Map<string, Run>()
+const flooding = async (what: string): Promise<void> => {
+  await freshTokens()
+  const run = await during(openSeconds, () => open(anybody, perSecond, openSeconds))
+  await say(`ten times that, ${perSecond.toFixed(0)}/s, by ${names().length}, ${what}`, run)
+  floods.set(what, run)
 }
 await flooding('with nothing beside it')
 const many = await importing(documents, imported)
@@ -95,7 +103,7 @@ console.log(`the import of ${imported} took ${(importTook / 1_000).toFixed(0)} s
 await freshTokens()
 const [flood, ...others] = names() as [string, ...string[]]
 const [one, few] = await Promise.all([
-  during(openSeconds, () => open(() => flood, 10 * best, openSeconds)),
+  during(openSeconds, () => open(() => flood, perSecond, openSeconds)),
   during(openSeconds, () =>
     open(() => others[random(others.length)] as string, others.length / 4, openSeconds),
   ),
@@ -104,7 +112,16 @@ await say('one agent alone asks as much', one)
 await say(`${others.length} others beside it, one question each in four seconds`, few)
 if (good(few.all).length < 0.95 * few.all.length) missed.push('the others beside one who floods')
 await sleep(2_000)
-await say('8 clients, afterwards', await during(closedSeconds, () => closed(8, closedSeconds)))
+peaks.push(await again('afterwards'))
+for (const [what, run] of floods) {
+  const [byClock, byProcessor] = (['goodput', 'forProcessor'] as const).map(
+    (of) => run[of] / (peaks.reduce((sum, one) => sum + one[of], 0) / peaks.length),
+  ) as [number, number]
+  console.log(
+    `${what}: ${byClock.toFixed(2)} of the peak, for each second of a processor ${byProcessor.toFixed(2)} of it`,
+  )
+  if (byClock < 0.8) missed.push(`80 % of the peak, ${what}`)
+}
 for (const [what, times] of wrong) missed.push(`${what} × ${times}`)
 for (const what of missed) console.log(`MISSED: ${what}`)
 if (missed.length > 0) process.exitCode = 1
@@ -264,9 +281,7 @@ async function atOnce(): Promise<string> {
 async function say(what: string, { all, goodput, forProcessor, processor }: Run): Promise<void> {
   const count = (outcome: Asked['outcome']): number => all.filter((one) => one.outcome === outcome).length
   const took = good(all).map(({ tookMs }) => tookMs)
-  const share = (of: 'goodput' | 'forProcessor', value: number): string =>
-    peak === undefined ? '' : ` (${(value / peak[of]).toFixed(2)} of the peak)`
   console.log(
-    `${what}: ${goodput.toFixed(1)} good answers a second${share('goodput', goodput)}, ${forProcessor.toFixed(1)} for each of a processor${share('forProcessor', forProcessor)}, p50 ${quantile(took, 0.5).toFixed(0)} ms, p95 ${quantile(took, 0.95).toFixed(0)} ms; incomplete ${count('incomplete')}, refused ${count('refused')}, wrong ${count('wrong')}; at once ${await atOnce()}; ${processor}`,
+    `${what}: ${goodput.toFixed(1)} good answers a second, ${forProcessor.toFixed(1)} for each of a processor, p50 ${quantile(took, 0.5).toFixed(0)} ms, p95 ${quantile(took, 0.95).toFixed(0)} ms; incomplete ${count('incomplete')}, refused ${count('refused')}, wrong ${count('wrong')}; at once ${await atOnce()}; ${processor}`,
   )
 }
