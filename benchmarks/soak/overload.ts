@@ -14,11 +14,10 @@ import { type Processor, processorNow } from './processor.ts'
  * ask alike, beside an import; then by one agent alone beside others who ask little. Goodput: whole answers
  * within the deadline. Its peak is that of the best of several numbers of clients that each wait for their
  * answer, asked again before and after the rest: the best of several short looks is good by luck, and a
- * machine changes. OpenFGA runs as docker-compose.yml has it. The load is made in this very process, on the same cores: each
- * row says who took them. Good answers for each second of service, OpenFGA and Postgres leave out what the
- * load took, and whatever else runs on the machine. Ends with 1 where
- * goodput falls under 80 % of the peak, a refusal has no Retry-After, or one of the others' questions in
- * twenty is refused.
+ * machine changes. OpenFGA runs as docker-compose.yml has it. The load is made in this very process, on the
+ * same cores: each row says who took them. Good answers for each second of service, OpenFGA and Postgres
+ * leave out what the load took, and whatever else runs on the machine. Ends with 1 where goodput falls under
+ * 80 % of the peak, a refusal has no Retry-After, or one of the others' questions in twenty is refused.
  *
  *   npm run overload
  *

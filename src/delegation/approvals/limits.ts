@@ -16,8 +16,8 @@ const hourMs = 3_600_000
 /**
  * Throws 429 with `Retry-After` where this agent has asked this person enough: so that nobody says yes
  * because they are tired. The caller holds the pair's row, so that nothing is counted twice. Resolves with
- * whether they said no to the same lately: a refusal of its own would tell which offers stand for the same.
- * What they were not asked is no no of theirs.
+ * whether they said no to the same lately: a refusal of its own would tell a blocked agent that it is. What
+ * they were not asked is no no of theirs.
  */
 export async function assertRoom(
   sql: Sql,
