@@ -644,6 +644,7 @@ create table epochs (
   told bigint default 0 not null,
   log_went_back boolean default false not null,
   restored jsonb,
+  said_copies boolean default false not null,
   constraint epochs_pkey PRIMARY KEY (single),
   constraint epochs_single_check CHECK (single)
 );

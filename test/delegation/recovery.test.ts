@@ -367,7 +367,7 @@ describe(
       expect([disabled, await tuplesLeft(copy.fga)]).toEqual([['bot'], []])
     })
 
-    test.each([
+    const steps = [
       'begun',
       'access',
       'agents',
@@ -377,25 +377,67 @@ describe(
       'delegations',
       'index',
       'searched',
-    ])('stays shut where recovery died after “%s”, and opens when it is run again', async (last) => {
-      const before = await wentOn(async (stand, lent) => void (await stand.delegations.revoke(lent)))
-      {
+    ]
+
+    test.each(steps)(
+      'stays shut where recovery died after “%s”, and opens when it is run again',
+      async (last) => {
+        const before = await wentOn(async (stand, lent) => void (await stand.delegations.revoke(lent)))
+        {
+          await using copy = await standOnPostgres(`${name}_copy`)
+          const died = copy.recover({
+            async step(done) {
+              if (done === last) throw new Error('killed')
+            },
+          })
+          await expect(died).rejects.toThrow('killed')
+          expect(copy.epoch.isSound).toBe(false)
+        }
         await using copy = await standOnPostgres(`${name}_copy`)
-        const died = copy.recover({
-          async step(done) {
-            if (done === last) throw new Error('killed')
-          },
-        })
-        await expect(died).rejects.toThrow('killed')
         expect(copy.epoch.isSound).toBe(false)
-      }
-      await using copy = await standOnPostgres(`${name}_copy`)
-      expect(copy.epoch.isSound).toBe(false)
-      await copy.recover()
-      copy.epoch.assertSound()
-      expect(await copy.delegations.isLive(before)).toBe(false)
-      expect(await tuplesLeft(copy.fga)).toEqual([])
-    })
+        await copy.recover()
+        copy.epoch.assertSound()
+        expect(await copy.delegations.isLive(before)).toBe(false)
+        expect(await tuplesLeft(copy.fga)).toEqual([])
+      },
+    )
+
+    test.each(steps)(
+      'recovered with --anyway that died after “%s”, it ends as much when only `recover` is said again',
+      async (last) => {
+        const before = await wentOn(async (stand) => void (await stand.lend()))
+        const enabled = new Set(['bot'])
+        const agents: RecoverDeps['agents'] = {
+          enabled: async () => [...enabled],
+          disable: async (id) => enabled.delete(id),
+        }
+        {
+          await using copy = await standOnPostgres(`${name}_copy`)
+          const died = copy.recover(
+            {
+              agents,
+              async step(done) {
+                if (done === last) throw new Error('killed')
+              },
+            },
+            { heads: [], access: undefined, anyway: true },
+          )
+          await expect(died).rejects.toThrow('killed')
+        }
+        await using copy = await standOnPostgres(`${name}_copy`)
+        const recovered = await copy.recover({ agents })
+        expect(recovered.send_again).toEqual(
+          expect.arrayContaining(['members of groups and organizations', 'documents and their access']),
+        )
+        expect([await copy.delegations.isLive(before), [...enabled], await tuplesLeft(copy.fga)]).toEqual([
+          false,
+          [],
+          [],
+        ])
+        // The next recovery is told anew.
+        expect(await copy.database.query('select said_copies from epochs')).toEqual([{ said_copies: false }])
+      },
+    )
 
     test('another process hears that a recovery began, and that it ended', async () => {
       await wentOn(async () => undefined)

@@ -58,7 +58,10 @@ export interface Kept {
   /** Heads of the record. */
   readonly heads: readonly ExportedHead[]
   readonly access: 'end' | 'keep' | undefined
-  /** Somebody says that older copies were put in place: of both, whatever shows. */
+  /**
+   * Somebody says that older copies were put in place: of both, whatever shows. Once said, it holds until a
+   * recovery has ended.
+   */
   readonly anyway: boolean
 }
 
@@ -113,7 +116,11 @@ export async function recover(
   const copiedAt = new Date(restored?.taken_at ?? clock.now())
   const missing = kept.heads.length === 0 ? undefined : await deps.countMissing(kept.heads, copiedAt)
   const plan = restored && planAccess(restored, kept.access, missing)
-  const { wholeAt, logWentBack } = await beginRecovery(database, new Date(clock.now()))
+  const { wholeAt, logWentBack, saidCopies } = await beginRecovery(
+    database,
+    new Date(clock.now()),
+    kept.anyway,
+  )
   await epoch.check()
   const older: RecoveryReport['older'] = epoch.older ?? 'not_known'
   await step('begun')
@@ -125,9 +132,9 @@ export async function recover(
     await distrustGroups(database)
   }
   // Of two copies one may still be older than the other. So what shows does not say that the other is of now.
-  const areCopies = restored !== undefined || kept.anyway
+  const areCopies = restored !== undefined || saidCopies
   const isDatabaseCopy = older !== 'openfga' || areCopies
-  const isOpenfgaCopy = older !== 'database' || logWentBack || restored?.openfga === true || kept.anyway
+  const isOpenfgaCopy = older !== 'database' || logWentBack || restored?.openfga === true || saidCopies
   // Until they were adopted they stand in OpenFGA alone: what is older there is not mended here.
   const areMembersKept =
     plan !== 'end' &&
@@ -213,14 +220,19 @@ async function ofScim(sql: Sql): Promise<readonly string[]> {
 
 const nothingKept: Kept = { heads: [], access: undefined, anyway: false }
 
-async function beginRecovery(
-  database: Database,
-  now: Date,
-): Promise<{ readonly wholeAt: Date; readonly logWentBack: boolean }> {
-  const [row] = await database.query<{ wholeAt: Date; logWentBack: boolean }>(
-    `update epochs set recovering_since = coalesce(recovering_since, $1), tokens_from = $1
-     returning raised_at as "wholeAt", log_went_back as "logWentBack"`,
-    [now],
+interface Begun {
+  readonly wholeAt: Date
+  readonly logWentBack: boolean
+  /** Also where only a recovery that died was told so: whoever runs it again need not say it. */
+  readonly saidCopies: boolean
+}
+
+async function beginRecovery(database: Database, now: Date, saysCopies: boolean): Promise<Begun> {
+  const [row] = await database.query<Begun>(
+    `update epochs set recovering_since = coalesce(recovering_since, $1), tokens_from = $1,
+       said_copies = said_copies or $2
+     returning raised_at as "wholeAt", log_went_back as "logWentBack", said_copies as "saidCopies"`,
+    [now, saysCopies],
   )
   if (row === undefined) throw new Error('The database has no epoch.')
   return row
@@ -234,7 +246,7 @@ async function endRecovery(
   return database.transaction(async (sql) => {
     const [row] = await sql.query<{ number: number }>(
       `update epochs set number = greatest(number, $1) + 1, raised_at = $2, recovering_since = null, log_went_back = false,
-         restored = null,
+         restored = null, said_copies = false,
          -- Those that others issued while they had not heard of it.
          tokens_from = $2 returning number`,
       [markedNumber, now],
