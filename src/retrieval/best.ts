@@ -1,4 +1,5 @@
 import type { Clearance, Cleared, Clearing, Guarded } from '../authz/gate.ts'
+import { assertNotAborted } from '../kernel/assert-not-aborted.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { Timer } from '../kernel/timer.ts'
 import type { Sight } from './access-filter/visibility.ts'
@@ -167,6 +168,8 @@ async function searchKept(
   let found: Candidate[][] = lists.map(() => [])
   async function search(): Promise<void> {
     const kept = await sight.untold(drawing, tooLate.signal)
+    // The narrowing has statements that no signal ends: none of the search follows where it was late.
+    assertNotAborted(tooLate.signal)
     found = await branches.run(kept, branches.depth, { like: sight.visible, signal: tooLate.signal })
   }
   const longestMs = shareMax * Math.max(0, at - now())

@@ -167,7 +167,7 @@ test('an answer takes as long whatever is kept from the agent, and however long 
 })
 
 test('what is found by then is told of, and what comes later is not', async () => {
-  for (const searchMs of [0, readingMs, 2 * readingMs + 29])
+  for (const searchMs of [0, readingMs, 2 * readingMs + 99])
     expect((await ask({ isThere: true, searchMs })).tellable, `${searchMs}`).toEqual(['kept'])
   for (const kept of [{ searchMs: 10_000 }, { narrowingMs: 10_000 }, { fails: true }])
     expect((await ask({ isThere: true, ...kept })).tellable, JSON.stringify(kept)).toEqual([])
@@ -185,6 +185,12 @@ test('what is kept is searched once the question’s own search is done, and is 
   expect(seen.searches).toEqual(['asked', 'answered', 'begins'])
   expect(seen.late).toEqual(['ends'])
   expect(seen.signals.map((signal) => signal?.aborted)).toEqual([true])
+})
+
+test('what is kept is not searched at all where its narrowing was late', async () => {
+  const seen = await ask({ isThere: true, narrowingMs: 10_000 })
+  expect(seen.searches).toEqual(['asked', 'answered'])
+  expect(seen.late).toEqual([])
 })
 
 test('of what is kept no more is searched than so many passages, from a place that only the digest names', () => {
