@@ -138,6 +138,8 @@ async function unlessEnded<T extends readonly unknown[]>(searches: readonly [...
 
 // See docs/decisions/0083-what-is-kept-takes-no-time.md.
 const [patience, allowanceMs] = [2, 100]
+// The answer keeps its turn while it waits, and nothing is done for it.
+const patienceMaxMs = 300
 // Of the time that is left: an offer is worth less than what the agent may read.
 const shareMax = 0.25
 // What takes a sixth of the allowance on a quiet machine, where each of the words stands in each passage.
@@ -153,10 +155,10 @@ export function keptPassagesMax(query = ''): number {
 
 /**
  * What is kept from the agent, searched as the question was, once that is done: on a database of one session
- * each would keep the other waiting. It has twice as long as the question's own search took and an allowance,
- * and that is waited for whatever it does: how long an answer takes must not tell what is kept. What it has
- * not found by then, it did not find, and whatever fails fails unheard. Of the time that is left it takes a
- * quarter at most.
+ * each would keep the other waiting. It has twice as long as the question's own search took, 300 ms at most,
+ * and an allowance. That is waited for whatever it does: how long an answer takes must not tell what is kept.
+ * What it has not found by then, it did not find, and whatever fails fails unheard. Of the time that is left
+ * it takes a quarter at most.
  */
 async function searchKept(
   { sight, branches, deadline: { signal, at, now }, timer }: ClearBestOptions,
@@ -172,8 +174,9 @@ async function searchKept(
     assertNotAborted(tooLate.signal)
     found = await branches.run(kept, branches.depth, { like: sight.visible, signal: tooLate.signal })
   }
+  const patienceMs = Math.min(patience * Math.max(0, tookMs), patienceMaxMs)
   const longestMs = shareMax * Math.max(0, at - now())
-  const cancel = timer(Math.min(patience * Math.max(0, tookMs) + allowanceMs, longestMs), end)
+  const cancel = timer(Math.min(patienceMs + allowanceMs, longestMs), end)
   signal.addEventListener('abort', () => end(), { once: true, signal: tooLate.signal })
   if (signal.aborted) end()
   search().catch(() => undefined)

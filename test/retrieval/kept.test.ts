@@ -37,6 +37,8 @@ interface Kept {
   readonly narrowingMs?: number
   readonly searchMs?: number
   readonly fails?: boolean
+  /** How long the question's own search takes. */
+  readonly ownMs?: number
   /** How long the question has. */
   readonly deadlineMs?: number
 }
@@ -47,6 +49,7 @@ async function ask({
   narrowingMs = 0,
   searchMs = 0,
   fails = false,
+  ownMs = readingMs,
   deadlineMs = Number.POSITIVE_INFINITY,
 }: Kept) {
   const clock = steeredClock()
@@ -60,7 +63,7 @@ async function ask({
       const isKept = options?.like !== undefined
       searches.push(isKept ? 'begins' : 'asked')
       if (isKept) signals.push(options.signal)
-      await wait(isKept ? searchMs : readingMs)
+      await wait(isKept ? searchMs : ownMs)
       searches.push(isKept ? 'ends' : 'answered')
       if (isKept && fails) throw new Error('down')
       return [readable, keptDocNo].filter((docNo) => filter.has(docNo)).map(found)
@@ -178,6 +181,17 @@ test('no more than a quarter of the time that is left is waited for what is kept
     const { tookMs, answer } = await ask({ isThere: true, searchMs, deadlineMs: readingMs + 80 })
     expect({ tookMs, answer }).toMatchObject({ tookMs: readingMs + 20, answer: { ids: ['open'] } })
   }
+})
+
+test('however slow its own search is, an answer waits for what is kept for 400 ms at most', async () => {
+  for (const [ownMs, waitMs] of [
+    [100, 300],
+    [150, 400],
+    [400, 400],
+  ] as const)
+    for (const kept of [{ isThere: false }, { isThere: true }, { isThere: true, searchMs: 10_000 }])
+      expect((await ask({ ...kept, ownMs })).tookMs, JSON.stringify({ ...kept, ownMs })).toBe(ownMs + waitMs)
+  expect((await ask({ isThere: true, searchMs: 399, ownMs: 400 })).tellable).toEqual(['kept'])
 })
 
 test('what is kept is searched once the question’s own search is done, and is told when nobody waits for it any more', async () => {
