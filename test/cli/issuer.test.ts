@@ -65,6 +65,21 @@ test('a key pair is made in two files of one user: its public half is registered
   expect(await readFile(`${name}.key.json`, 'utf8')).toBe(key)
 })
 
+test.each([
+  ['jwks', 'key'],
+  ['key', 'jwks'],
+])(
+  'beside an old %s.json of the name no key pair is made: no other half lies there to be registered',
+  async (there, missing) => {
+    const name = join(world.database.folder, `${there}-left`)
+    await writeFile(`${name}.${there}.json`, 'old')
+    const made = await remit(['client', 'key-pair', name], world)
+    expect(made).toMatchObject({ code: 1, stderr: expect.stringContaining(`${name}.${there}.json is there`) })
+    expect(await readFile(`${name}.${there}.json`, 'utf8')).toBe('old')
+    await expect(stat(`${name}.${missing}.json`)).rejects.toMatchObject({ code: 'ENOENT' })
+  },
+)
+
 test('the agent of programs on people’s own computers is registered with an owner, and its client without a key', async () => {
   await using _server = await serving(world)
   expect((await remit(['mcp', 'register'], world)).stderr).toContain('--owner')
