@@ -58,7 +58,9 @@ function mend(file: string): void {
     // Whoever installed it has no scripts of a clone. In another folder npx without `--no` fetches
     // somebody else's program.
     .replaceAll(/npm run (?:-s )?remit --/g, 'npx --no remit')
-    .replaceAll('npm start', 'npx --no remit start')
+    // Without settings `npm start` is the demo, and `remit start` ends. That comes first all the same: a demo
+    // on the folder of a service would give out tokens.
+    .replaceAll('npm start', 'npx --no remit start, or demo without settings')
   writeFileSync(path, text)
 }
 

@@ -144,6 +144,20 @@ describe('the package of the service', () => {
     expect(clone).toEqual([])
   })
 
+  test('says where `remit start` would end for want of settings that `remit demo` needs none', async () => {
+    const alone: string[] = []
+    let count = 0
+    for await (const file of glob('{src,packages}/**/*.js', { cwd: installed }))
+      for (const [, rest = ''] of (await readFile(join(installed, file), 'utf8')).matchAll(
+        /npx --no remit start(.{0,50})/g,
+      )) {
+        count += 1
+        if (!rest.startsWith(', or demo without settings')) alone.push(`${file}:${rest}`)
+      }
+    expect(alone).toEqual([])
+    expect(count).toBeGreaterThan(3)
+  })
+
   test(
     'answers the first question of its demo, shows the console, and ends at Ctrl-C',
     () => demo(thisNode),
