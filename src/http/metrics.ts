@@ -279,11 +279,11 @@ export function observeEmbedding(registry: Registry): (passages: number) => void
   return (count) => passages.inc(count)
 }
 
-/** Counts objects that a comparison with OpenFGA mended. A process counts its own. */
+/** Counts what a comparison with OpenFGA mended, but for changes of ours. A process counts its own. */
 export function observeDrift(registry: Registry): (objects: number) => void {
   const mended = new Counter({
     name: 'remit_drift_mended_total',
-    help: 'Objects whose access in OpenFGA was not what it shall be, and was mended by a comparison.',
+    help: 'Objects whose access in OpenFGA was not what it shall be, and no change was under way: a comparison mended them.',
     registers: [registry],
   })
   return (objects) => mended.inc(objects)

@@ -83,7 +83,10 @@ export interface IngestContext {
   readonly newId: () => string
   readonly limits: IngestLimits
   readonly log: Log
-  /** Told how many objects a comparison with OpenFGA mended: each differed, and nothing was under way. */
+  /**
+   * Told how many objects a comparison with OpenFGA mended: each differed, and was not marked for a change of
+   * ours that has not ended.
+   */
   readonly onDrift: (objects: number) => void
   readonly failures: Failures
   readonly crashCounts: CrashCounts

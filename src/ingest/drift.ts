@@ -70,7 +70,9 @@ export async function drift(
   const differing: FgaObject[] = []
   const foreign = createTally()
   const kept = createTally()
-  const counts = { mended: 0, added: 0, removed: 0 }
+  const counts = { added: 0, removed: 0 }
+  const mended = new Set<FgaObject>()
+  const marked = new Set<FgaObject>()
   try {
     await allOf([
       // Nobody waits meanwhile: only what differs is held, and compared again.
@@ -86,19 +88,28 @@ export async function drift(
           foreign.set(object, difference.foreign)
         }),
       async () => {
-        const marked = await markedObjects(database)
-        await mendInOrder(context, [...differing, ...marked], { recovering, keepsNone, counts, kept })
+        for (const object of await markedObjects(database)) marked.add(object)
+        await mendInOrder(context, [...differing, ...marked], { recovering, keepsNone, counts, mended, kept })
       },
     ])
   } finally {
-    context.onDrift(counts.mended + found)
-    if (counts.mended > 0 || found > 0)
-      log('drift_mended', { compared: objects.length, ...counts, requestOnly: found })
+    // What is marked is a change of ours that has not ended: it tells of nobody else.
+    const unmarked = [...mended].filter((object) => !marked.has(object))
+    context.onDrift(unmarked.length + found)
+    if (mended.size > 0 || found > 0)
+      log('drift_mended', {
+        compared: objects.length,
+        mended: mended.size,
+        ...counts,
+        requestOnly: found,
+        unmarked: unmarked.slice(0, loggedMax),
+      })
     logTuples(log, 'restrictions_without_row', kept)
     logTuples(log, 'foreign_conditions', foreign)
   }
   return {
     compared: objects.length,
+    mended: mended.size,
     ...counts,
     kept: kept.count(),
     requestOnly: found,
@@ -123,7 +134,9 @@ const markedObjects = async (sql: Sql): Promise<FgaObject[]> =>
 
 interface Mending extends DriftOptions {
   /** Counted up. */
-  readonly counts?: { mended: number; added: number; removed: number }
+  readonly counts?: { added: number; removed: number }
+  /** Each that differed is put in. */
+  readonly mended?: Set<FgaObject>
   /** Told what is kept. */
   readonly kept?: Tally
 }
@@ -136,11 +149,10 @@ interface Mending extends DriftOptions {
 async function mendInOrder(
   context: IngestContext,
   objects: readonly FgaObject[],
-  { recovering = false, keepsNone = false, counts, kept: keptTally }: Mending,
+  { recovering = false, keepsNone = false, counts, mended, kept: keptTally }: Mending,
 ): Promise<void> {
   const sorted = [...new Set(objects)].sort()
   const inOrder = [...sorted.filter(isContent), ...sorted.filter((one) => !isContent(one))]
-  const mendedObjects = new Set<FgaObject>()
   const mendAll = (ofThem: readonly FgaObject[], part?: Comparing['part']): Promise<void> =>
     eachOf(ofThem, async (object) => {
       if (await isLeftOut(context, object, { keepsNone })) return
@@ -155,8 +167,7 @@ async function mendInOrder(
       })
       keptTally?.set(object, kept)
       if (counts === undefined || added.length + removed.length === 0) return
-      if (!mendedObjects.has(object)) counts.mended += 1
-      mendedObjects.add(object)
+      mended?.add(object)
       counts.added += added.length
       counts.removed += removed.length
     })

@@ -197,6 +197,11 @@ describe('/metrics', () => {
     await world.write('user:bob viewer document:sanderling')
     await world.service.ingest.drift()
     expect(await gaugeOf('remit_drift_mended_total')).toBe(before + 1)
+    // A change of Remit's own that has not ended.
+    await markUnsettled(world.database, 'document:sanderling', false)
+    await world.write('user:bob viewer document:sanderling')
+    await world.service.ingest.drift()
+    expect(await gaugeOf('remit_drift_mended_total')).toBe(before + 1)
   })
 
   test('counts what fails in a tool of MCP by the status that HTTP has for it', async () => {

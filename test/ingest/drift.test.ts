@@ -39,6 +39,18 @@ test('puts back what was deleted behind our back and removes what was added', as
   expect(await world.tuples('document:unknown')).toEqual([])
 })
 
+test('names in the log what it mended that was no change of its own, and mends the rest all the same', async () => {
+  await world.database.query(`insert into unreconciled (object, purge) values ('document:d1', false)`)
+  await world.fga.write({
+    writes: ['document:d1', 'folder:f'].map((object) => tuple(`user:mallory viewer ${object}`)),
+  })
+  expect(await world.ingest.drift()).toMatchObject({ mended: 2, removed: 2 })
+  expect(world.logged.findLast(({ event }) => event === 'drift_mended')?.fields).toMatchObject({
+    mended: 2,
+    unmarked: ['folder:f'],
+  })
+})
+
 test('leaves lendings and grants to those who keep them', async () => {
   const others = [
     'delegation:x delegated_to document:d1',

@@ -98,7 +98,10 @@ function faultsOf(query: string): string[] {
     }
     const rises = real.type === 'counter' || real.type.startsWith('histogram')
     const takesRise = functionsOf(selection).some((one) => ['rate', 'increase', 'irate'].includes(one))
-    if (rises && !takesRise) faults.push(`${metric} is a ${real.type}: only its rate says anything`)
+    // What a process counted since it began is a rise, too.
+    const isSinceStart = query.includes(`${metric} and process_start_time_seconds > time() - `)
+    if (rises && !takesRise && !isSinceStart)
+      faults.push(`${metric} is a ${real.type}: only its rate says anything`)
     if (!rises && takesRise) faults.push(`${metric} is a ${real.type}: it has no rate`)
     if (functionsOf(selection).includes('histogram_quantile')) {
       if (real.type !== 'histogram bucket') faults.push(`${metric} is a ${real.type}: it has no quantile`)

@@ -93,6 +93,7 @@ describe('the rules', needsPromtool, () => {
     remit_ingest_waiting: '0',
     remit_unreconciled_seconds: '1',
     remit_drift_mended_total: '+0',
+    process_start_time_seconds: '0',
     remit_ingest_failed: '3',
     remit_record_unsealed_seconds: '1',
     remit_record_unsealed: '1',
@@ -221,6 +222,16 @@ describe('the rules', needsPromtool, () => {
       'in the morning where somebody else wrote to OpenFGA',
       { remit_drift_mended_total: '+0.1' },
       [ticket('RemitDrift')],
+    ],
+    [
+      'in the morning where the comparison at the start of a process found what somebody else wrote',
+      { remit_drift_mended_total: '40', process_start_time_seconds: '3000' },
+      [ticket('RemitDrift')],
+    ],
+    [
+      'nobody of what a process found that began before the last hour',
+      { remit_drift_mended_total: '40', process_start_time_seconds: '600' },
+      [],
     ],
     [
       'in the morning where an import waits and none of it is done',
