@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { cp, readFile } from 'node:fs/promises'
+import { join, matchesGlob, relative } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { SignJWT } from 'jose'
 import pg from 'pg'
@@ -256,3 +256,33 @@ async function administer(statement: string): Promise<void> {
   await client.query(statement)
   await client.end()
 }
+
+test('the embedded database’s folder, copied and put back by the page, has no key that signed before', async () => {
+  await using settings = await freshSettings(undefined)
+  const env = { ...settings.env, REMIT_DEMO: 'false', TRUSTED_ISSUERS: '[]', PUBLIC_URL: settings.url }
+  /** The keys by which the service of this folder signs. */
+  const published = async (home: string): Promise<readonly string[]> => {
+    await using service = startService({ ...env, REMIT_HOME: home })
+    await listens(service)
+    const { keys } = (await (await fetch(`${settings.url}/oauth/jwks`)).json()) as {
+      readonly keys: readonly { readonly kid: string }[]
+    }
+    service.kill('SIGTERM')
+    await service.exit
+    return keys.map(({ kid }) => kid)
+  }
+  const before = await published(settings.home)
+  const copy = `${settings.home}-copy`
+  await cp(settings.home, copy, {
+    recursive: true,
+    filter: (path) => !matchesGlob(relative(settings.home, path), 'keys/issuer-*'),
+  })
+  const { stdout } = await remit(['recover', '--anyway', '--json'], { ...env, REMIT_HOME: copy })
+  expect(JSON.parse(stdout)).toMatchObject({ older: 'not_known' })
+  const after = await published(copy)
+  expect(after).not.toHaveLength(0)
+  expect(after.filter((kid) => before.includes(kid))).toEqual([])
+  const page = await readFile(new URL('../../docs/recovery.md', import.meta.url), 'utf8')
+  expect(page).toContain('copy `REMIT_HOME`, but no `keys/issuer-*`')
+  expect(page).toContain('Delete `keys/issuer-*` there')
+}, 300_000)
