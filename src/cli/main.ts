@@ -8,6 +8,7 @@ import { withSecretFiles } from '../config/secret-files.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { assertNode } from '../kernel/node.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
+import { reasonOf } from '../kernel/reason.ts'
 import { version } from '../kernel/version.ts'
 import { createAdminClient, readRunningFacts, runningOpsPort, runningUrl } from './admin-client.ts'
 import { createDemoTokens } from './demo-tokens.ts'
@@ -23,7 +24,13 @@ process.umask(0o077)
 const argv = process.argv.slice(2)
 const failed = failureCode(argv)
 
-if (existsSync('.env')) process.loadEnvFile('.env')
+if (existsSync('.env'))
+  try {
+    process.loadEnvFile('.env')
+  } catch (error) {
+    console.error(`.env cannot be read: ${reasonOf(error)}`)
+    process.exit(failed)
+  }
 
 // Loaded when it is needed: most commands only speak to the running service, and need not wait for all of it.
 const wholeService = () => {
@@ -47,9 +54,9 @@ const { REMIT_HOME, PORT, PUBLIC_URL, OPENFGA_API_URL, OPENFGA_API_TOKEN } = rea
 
 // Whoever reads the output may have seen enough (`remit … | head`): no reason for a stack trace.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error
+  if (error.code !== 'EPIPE') console.error(`The answer cannot be written: ${reasonOf(error)}`)
   // Of one that judges, 0 would say that nothing is wrong.
-  process.exit(failed === 2 ? 2 : 0)
+  process.exit(error.code === 'EPIPE' && failed === 1 ? 0 : failed)
 })
 
 /**

@@ -1,6 +1,9 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { spawnSync } from 'node:child_process'
+import { mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { execPath } from 'node:process'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { judges } from '../../src/cli/exit-code.ts'
 import { remit as process } from '../e2e/process.ts'
@@ -81,6 +84,36 @@ test.each([
   const ran = await process(line.split(' '), { REMIT_HOME: folder, PORT: 'none' })
   expect(ran).toMatchObject({ code, stdout: '', stderr: expect.stringContaining('PORT') })
 })
+
+test.each([
+  [2, 'audit verify'],
+  [1, 'agent list'],
+])(
+  '%i is what remit %s ends with where .env cannot be read, or its answer cannot be written',
+  async (code, line) => {
+    const cwd = join(folder, `at-${code}`)
+    await mkdir(join(cwd, '.env'), { recursive: true })
+    const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
+    const argv = [program, ...line.split(' ')]
+    expect(spawnSync(execPath, argv, { cwd, encoding: 'utf8' })).toMatchObject({
+      status: code,
+      stdout: '',
+      stderr: expect.stringMatching(/^\.env cannot be read: [^\n]*\n$/),
+    })
+    const full = await open('/dev/full', 'w')
+    try {
+      const stdio = ['ignore', full.fd, 'pipe'] as const
+      expect(spawnSync(execPath, [...argv, '--help'], { stdio: [...stdio], encoding: 'utf8' })).toMatchObject(
+        {
+          status: code,
+          stderr: expect.stringMatching(/^The answer cannot be written: [^\n]*\n$/),
+        },
+      )
+    } finally {
+      await full.close()
+    }
+  },
+)
 
 test('docs/versions.md says of each command that judges what it ends with', async () => {
   const page = await readFile(new URL('../../docs/versions.md', import.meta.url), 'utf8')
