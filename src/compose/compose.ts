@@ -18,6 +18,7 @@ import {
   observeChanges,
   observeDrift,
   observeEmbedding,
+  observeEnded,
   observeSearch,
   observeTools,
 } from '../http/metrics.ts'
@@ -131,6 +132,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
       retrieval,
       onEmbed,
       onDrift: observeDrift(metrics.registry),
+      onEnded: observeEnded(metrics.registry),
       epoch,
     }),
   )

@@ -30,6 +30,8 @@ export interface IngestionDeps
   readonly onEmbed: (passages: number) => void
   /** Told how many objects a comparison with OpenFGA mended. */
   readonly onDrift: (objects: number) => void
+  /** Told how many documents that waited came to an end. */
+  readonly onEnded: (documents: number) => void
 }
 
 /** What takes documents in, and away again. Its jobs do not run before `ingest.start()`. */
@@ -103,6 +105,7 @@ export async function openIngestion(dependencies: IngestionDeps): Promise<Ingest
       limits: { lineBytesMax: config.bodyBytesMax, linesMax: importLinesMax },
       log,
       onDrift: dependencies.onDrift,
+      onEnded: dependencies.onEnded,
       isApart: config.openfga !== undefined,
       effectsOf: (usersets) => effectsOf(database, dependencies.allowList(), usersets),
       epoch: dependencies.epoch,

@@ -279,6 +279,16 @@ export function observeEmbedding(registry: Registry): (passages: number) => void
   return (count) => passages.inc(count)
 }
 
+/** Counts documents that waited and came to an end. A process counts its own. */
+export function observeEnded(registry: Registry): (documents: number) => void {
+  const ended = new Counter({
+    name: 'remit_ingest_ended_total',
+    help: 'Documents that waited and were published, refused for their content, or overtaken by newer ones.',
+    registers: [registry],
+  })
+  return (documents) => ended.inc(documents)
+}
+
 /** Counts what a comparison with OpenFGA mended, but for changes of ours. A process counts its own. */
 export function observeDrift(registry: Registry): (objects: number) => void {
   const mended = new Counter({

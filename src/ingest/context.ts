@@ -88,6 +88,8 @@ export interface IngestContext {
    * ours that has not ended.
    */
   readonly onDrift: (objects: number) => void
+  /** Told how many documents that waited came to an end: published, refused for their content, overtaken. */
+  readonly onEnded: (documents: number) => void
   readonly failures: Failures
   readonly crashCounts: CrashCounts
   /** Of this process: one that ended is no witness of what others were at. */

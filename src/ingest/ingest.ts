@@ -147,11 +147,13 @@ export interface IngestDeps
     | 'beatMs'
     | 'assertSound'
     | 'onDrift'
+    | 'onEnded'
   > {
   /** Tests crash the worker here. */
   readonly step?: (step: Step, documentId: string) => Promise<void>
   readonly corpusChanged?: IngestContext['corpusChanged']
   readonly onDrift?: IngestContext['onDrift']
+  readonly onEnded?: IngestContext['onEnded']
   /** Whether anybody waits for answers: then fewer rows are written at a time. Defaults to never. */
   readonly isBeingAsked?: () => boolean
   /** Whether somebody waits for their turn to be answered: then each batch waits. Defaults to never. */
@@ -179,6 +181,7 @@ export function createIngest({
   step = async () => undefined,
   corpusChanged = async () => undefined,
   onDrift = () => undefined,
+  onEnded = () => undefined,
   isBeingAsked = () => false,
   isOverloaded = () => false,
   driftEveryMs = 3_600_000,
@@ -197,6 +200,7 @@ export function createIngest({
     step,
     corpusChanged,
     onDrift,
+    onEnded,
     jobChanged: waiter.changed,
     failures: createFailures(),
     crashCounts: createCrashCounts(database, newId()),

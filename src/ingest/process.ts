@@ -80,8 +80,10 @@ async function inTurn(
   const failed: unknown[] = []
   const keep = (error: unknown): void => void failed.push(error)
   const taskByKey = new Map(tasks.map((task) => [keyOf(task), task]))
-  const endedOnes = (some: readonly RevisionTask[]): Promise<void> =>
-    ended(some.flatMap((task) => taskByKey.get(keyOf(task)) ?? []))
+  const endedOnes = (some: readonly RevisionTask[]): Promise<void> => {
+    context.onEnded(some.length)
+    return ended(some.flatMap((task) => taskByKey.get(keyOf(task)) ?? []))
+  }
   const outcome = {
     signal,
     traceOf: (task: RevisionTask) => traceOf(taskByKey.get(keyOf(task)) ?? task),

@@ -171,6 +171,26 @@ describe('/metrics', () => {
     expect(await embedded()).toBe(before + 2)
   })
 
+  test('counts documents that waited and ended, in whichever way, and none that comes unchanged', async () => {
+    const before = await gaugeOf('remit_ingest_ended_total')
+    const knot = { knot: { title: 'Knot', text: 'A knot.', access: { viewers: ['user:anne'] } } }
+    await world.put(knot)
+    expect(await gaugeOf('remit_ingest_ended_total')).toBe(before + 1)
+    await world.put(knot)
+    expect(await gaugeOf('remit_ingest_ended_total')).toBe(before + 1)
+    await world.call('PUT', '/documents/torn', {
+      token: await world.token({ service: 'loader' }),
+      body: {
+        collection: 'handbook',
+        title: 'x',
+        content_base64: 'AAAA',
+        mime_type: 'application/pdf',
+        access: {},
+      },
+    })
+    await expect.poll(() => gaugeOf('remit_ingest_ended_total'), { timeout: 10_000 }).toBe(before + 2)
+  })
+
   test('says how long the oldest object waits that OpenFGA may not have, however often it is changed since', async () => {
     const waits = async () => {
       moved += 60_000

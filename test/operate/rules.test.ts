@@ -91,6 +91,7 @@ describe('the rules', needsPromtool, () => {
     remit_shadow_recall_count: '+1',
     remit_ingest_waiting_seconds: '2',
     remit_ingest_waiting: '0',
+    remit_ingest_ended_total: '+0',
     remit_unreconciled_seconds: '1',
     remit_drift_mended_total: '+0',
     process_start_time_seconds: '0',
@@ -238,7 +239,21 @@ describe('the rules', needsPromtool, () => {
       { remit_ingest_waiting: '5000' },
       [ticket('RemitIngestStands')],
     ],
-    ['nobody where a large import goes on', { remit_ingest_waiting: '90000+-100' }, []],
+    [
+      'in the morning where fewer wait since jobs were given up, and none is done',
+      { remit_ingest_waiting: '90000+-100' },
+      [ticket('RemitIngestStands')],
+    ],
+    [
+      'nobody where a large import goes on',
+      { remit_ingest_waiting: '90000+-100', remit_ingest_ended_total: '+100' },
+      [],
+    ],
+    [
+      'nobody where documents come in faster than they are done',
+      { remit_ingest_waiting: '+300', remit_ingest_ended_total: '+900' },
+      [],
+    ],
     [
       'in the morning where checks run out of time',
       { 'remit_gate_documents_total{verdict="error"}': '+20' },

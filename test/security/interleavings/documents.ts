@@ -106,6 +106,7 @@ export function contextOf({ clock, allowList }: Two, process: Process): IngestCo
     clock,
     log: () => undefined,
     onDrift: () => undefined,
+    onEnded: () => undefined,
     index: createPostgresIndex({ database: process.database }),
     allowList: () => allowList,
     effectsOf: (usersets) => effectsOf(process.database, allowList, usersets),
