@@ -9,6 +9,7 @@ import {
   noteLeft,
   Superseded,
 } from '../store/adopted.ts'
+import { lockPrefixes } from '../store/prefixes.ts'
 import type { IngestContext } from './context.ts'
 import { addTags, readTags, removeTags, toTag, toTuple } from './desired-tuples.ts'
 import { StayedLocked } from './locks.ts'
@@ -140,6 +141,8 @@ const adoptPage = (context: IngestContext, id: string, objects: readonly FgaObje
     // Else an older OpenFGA that was put in its place would be believed.
     await context.assertSound()
     await hold.transaction(async (sql) => {
+      // A source that is proposed at this moment would get a collection that somebody else writes.
+      await lockPrefixes(sql)
       await assertAdopting(sql, id)
       const tagsByObject = await readTags(sql, objects)
       const gone = objects.flatMap((object) =>

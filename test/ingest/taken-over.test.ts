@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Tuple } from '../../src/authz/fga.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
 import { claimAdoption } from '../../src/store/adopted.ts'
+import { lockPrefixes } from '../../src/store/prefixes.ts'
 import { backends } from '../support/backends.ts'
 import { type IngestWorld, machine, openIngestWorld, tuple } from './world.ts'
 
@@ -179,6 +180,42 @@ describe.each(backends.filter(({ name }) => name === 'PGlite × engine' || name 
         await world.restart()
         expect([await isOver(), await rowsOf('group:lag')]).toEqual([true, ['user:old member']])
       })
+
+      if (backend.database === 'postgres')
+        test('is taken away too where the source is proposed while it is looked at', {
+          timeout: 60_000,
+        }, async () => {
+          const other = 'service:hr writer collection:soon'
+          await straight(other)
+          await forget()
+          const { promise: isHeld, resolve: hold } = Promise.withResolvers<void>()
+          // Outside of the transaction, as a process of its own would.
+          const started = isHeld.then(() => world.restart())
+          started.catch(() => undefined)
+          await world.database.transaction(async (sql) => {
+            await lockPrefixes(sql)
+            await sql.query(
+              `insert into sources (id, kind, origin, settings, collections, state, proposed_by, poll_seconds, crawl_seconds, max_age_seconds, purge_days)
+               values ('soon', 'none', 'file:///srv/none', '{}', '{soon}', 'proposed', 'user:dan', 1, 1, 1000, 1)`,
+            )
+            hold()
+            await expect
+              .poll(
+                () =>
+                  sql.query(
+                    'select from pg_stat_activity where pg_backend_pid() = any(pg_blocking_pids(pid))',
+                  ),
+                { timeout: 20_000 },
+              )
+              .not.toHaveLength(0)
+          })
+          await started
+          await expect.poll(isOver, { timeout: 20_000 }).toBe(true)
+          expect(await rowsOf('collection:soon')).toEqual([])
+          await world.ingest.drift()
+          expect(await world.tuples('collection:soon')).toEqual([])
+          await world.database.query(`delete from sources where id = 'soon'`)
+        })
 
       if (backend.database === 'postgres')
         test('and of a group that 0.9.0 still writes is taken over once that has ended', {
