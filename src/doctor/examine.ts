@@ -114,12 +114,12 @@ function* inTheClear({ openfga, databaseUrl }: Config): Generator<Finding> {
       'Name an https address, unless both are containers on one machine’s own network.',
     )
   if (databaseUrl === undefined) return
-  const { host, isEncrypted } = addressOf(databaseUrl)
+  const { host, isVerified } = addressOf(databaseUrl)
   // A path is that of a socket.
-  if (!isEncrypted && !host.startsWith('/') && !isLoopback(host))
+  if (!isVerified && !host.startsWith('/') && !isLoopback(host))
     yield warning(
       'exposure',
-      'DATABASE_URL is without TLS, and not on this machine: whoever hears it has documents and what opens sessions.',
+      'DATABASE_URL is without TLS that looks at the certificate, and not on this machine: whoever is between has the password, documents and what opens sessions.',
       'Add sslmode=verify-full, unless both are containers on one machine’s own network.',
     )
 }

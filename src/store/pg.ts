@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
+import type { ConnectionOptions } from 'node:tls'
 import pg, { type ClientBase } from 'pg'
 import pgvector from 'pgvector/pg'
 import { createPrioritySemaphore } from '../kernel/background.ts'
@@ -66,14 +67,22 @@ const setConfig = (isLocal: boolean): string =>
 /** Where a connection string leads, by `pg`'s own reading. The host may be the path of a socket. */
 export function addressOf(connectionString: string): Address {
   const { host, port, database, ssl } = new pg.Client({ connectionString })
-  return { host, port, database, isEncrypted: Boolean(ssl) }
+  // `pg`'s types know only whether it is there.
+  const tls = ssl as boolean | ConnectionOptions
+  return {
+    host,
+    port,
+    database,
+    isVerified: typeof tls === 'object' ? tls.rejectUnauthorized !== false : tls,
+  }
 }
 
 interface Address {
   readonly host: string
   readonly port: number
   readonly database: string | undefined
-  readonly isEncrypted: boolean
+  /** It goes by TLS, and the server has to show a certificate that is trusted. */
+  readonly isVerified: boolean
 }
 
 /** Wraps a `pg` pool as a {@link Database}. Every connection is in UTC and knows pgvector's types. */

@@ -355,6 +355,7 @@ describe('remit doctor on the demo', () => {
   test.each<[string, string, readonly string[]]>([
     ['http://10.1.0.6:8080', 'postgres://remit:x@10.1.0.5/remit', ['OPENFGA_API_URL', 'DATABASE_URL']],
     ['https://openfga.example.com', 'postgres://remit:x@db/remit?sslmode=disable', ['DATABASE_URL']],
+    ['https://openfga.example.com', 'postgres://remit:x@db/remit?sslmode=no-verify', ['DATABASE_URL']],
     ['https://openfga.example.com', 'postgres://remit:x@db/remit?sslmode=verify-full', []],
     ['http://127.0.0.1:9', 'postgres://remit:x@localhost/remit', []],
     ['http://[::1]:9', 'postgres://remit:x@[::1]/remit', []],
