@@ -83,8 +83,12 @@ export function asAppError(thrown: unknown): AppError {
 export const stackOf = (thrown: unknown): string | undefined =>
   thrown instanceof AppError ? undefined : thrown instanceof Error ? thrown.stack : undefined
 
-/** Whether each such error is told to the operator. Of `overloaded` there are hundreds: they are counted. */
-export const isLogged = ({ status, code }: AppError): boolean => status >= 500 && code !== 'overloaded'
+/**
+ * Whether each such error is told to the operator. Of `overloaded` there are hundreds where turns are taken,
+ * which are counted; the few others, of a full line of their own, say which in a detail.
+ */
+export const isLogged = ({ status, code, public: detail }: AppError): boolean =>
+  status >= 500 && (code !== 'overloaded' || detail !== undefined)
 
 /** A 503 of what never began for what others ask, that says after how many seconds to come again. */
 export const overloaded = (seconds = 1, detail?: string): AppError =>

@@ -149,6 +149,11 @@ describe('the rules', needsPromtool, () => {
       { [failing]: '+0.4' },
       [ticket('RemitAvailability', { slo: 'availability' })],
     ],
+    [
+      'nobody where administrators try models faster than they are tried',
+      { 'remit_http_answers_total{route="/model/test",method="POST",status="503"}': '+100' },
+      [],
+    ],
     ['nobody where one of two thousand fails', { [failing]: '+0.05' }, []],
     [
       'somebody where every fifth answer is late',
