@@ -147,17 +147,24 @@ async def test_after_a_no_the_answer_is_the_rest_with_no_word_of_it(asking: Sess
     heard: list[str | None] = []
 
     async def decide(pending: Any) -> None:
+        heard.append("asked")
         people("decide", id=pending.id, answer={"answer": "deny", "reason": "Not today"})
 
-    answer = await asking.aretrieve_asking(
-        {"query": "merger"},
-        purpose="To answer.",
-        on_pending=decide,
-        on_denied=lambda denied: heard.append(getattr(denied, "reason", None)),
-    )
-    assert heard == ["Not today"]
+    async def ask() -> RetrieveAnswer:
+        return await asking.aretrieve_asking(
+            {"query": "merger"},
+            purpose="To answer.",
+            on_pending=decide,
+            on_denied=lambda denied: heard.append(getattr(denied, "reason", None)),
+        )
+
+    answer = await ask()
+    assert heard == ["asked", "Not today"]
     assert "handbook/merger" not in found(answer)
     assert "Not today" not in answer.model_dump_json()
+    # Too soon after it the service says no by itself, and the person hears nothing.
+    await ask()
+    assert heard == ["asked", "Not today", None]
 
 
 async def test_answers_what_the_person_asks_back_and_hears_their_no(asking: Session) -> None:

@@ -202,7 +202,10 @@ class AskingOptions(TypedDict, total=False):
     """
 
     on_pending: Callable[[ApprovalAsked], Awaitable[None] | None]
-    """The person was asked: their page is ``/approvals/{asked.id}`` of the service."""
+    """The person was asked: their page is ``/approvals/{asked.id}`` of the service.
+
+    Not called where the service says no by itself.
+    """
     on_question: Callable[[str], str | Awaitable[str]]
     """Answers what the person asks back. Left out: their question ends the wait, as a no would."""
     on_denied: Callable[[ApprovalDenied | ApprovalExpired], Awaitable[None] | None]
@@ -362,9 +365,10 @@ class Session:
         try:
             asked = yield from self.approvals._request(wanted, {})
         except RateLimited:
-            # Asked often enough, or too soon after a no.
+            # Asked often enough.
             return None
-        if "on_pending" in asking:
+        # Blocked, or too soon after a no: the person was asked nothing.
+        if "on_pending" in asking and asked.state != "denied":
             yield Call(asking["on_pending"], (asked,))
         waiting: WaitOptions = {}
         if "on_question" in asking:

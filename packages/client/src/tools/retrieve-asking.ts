@@ -14,6 +14,7 @@ export interface AskingOptions {
   readonly purpose: string | ((question: Question) => string)
   /**
    * Called once the person was asked, so that the app can say where they answer: their page of `asked.id`.
+   * Not called where the service says no by itself.
    */
   readonly onPending?: (pendingApproval: ApprovalAsked, session: Session) => void | Promise<void>
   /** Answers what the person asks back. Left out: their question ends the wait, as a no would. */
@@ -69,7 +70,8 @@ async function agreed(
       },
       { signal },
     )
-    await onPending?.(pendingApproval, session)
+    // Blocked, or too soon after a no: the person was asked nothing.
+    if (pendingApproval.state !== 'denied') await onPending?.(pendingApproval, session)
     const approval = await session.approvals.wait(pendingApproval.id, {
       ...(signal && { signal }),
       ...(onQuestion && { onQuestion: (text: string) => onQuestion(text, session) }),
@@ -80,7 +82,7 @@ async function agreed(
       await onDenied?.(error, session)
       return undefined
     }
-    // Asked often enough, or too soon after a no.
+    // Asked often enough.
     if (isRemitError(error, 'rate_limited')) return undefined
     throw error
   }
