@@ -211,7 +211,8 @@ export async function withService<T>(
   options: Pick<StartOptions, 'clock' | 'log' | 'fetch'> & Pick<MigrateOptions, 'upgradesCopy'>,
   work: (deps: AdminDeps) => Promise<T>,
 ): Promise<T> {
-  const { clock, log, upgradesCopy } = options
+  // What only looks must not keep the version that was there from starting.
+  const { clock, log, upgradesCopy = false } = options
   await using infrastructure = await openInfrastructure(config, {
     mayMake: false,
     upgradesCopy,

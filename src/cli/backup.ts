@@ -67,7 +67,11 @@ export function addBackupCommands(program: Command, dependencies: BackupCommandD
     .description(
       'After an older copy of the database or of OpenFGA was put in place: ends what may have ended since, then answers.',
     )
-    .option('--anyway', 'also where nothing shows that one of them is an older copy', false)
+    .option(
+      '--anyway',
+      'also where nothing shows that one of them is an older copy; ends every agent and delegation too',
+      false,
+    )
     .option('--against <file>', 'heads of the record that were kept elsewhere (remit audit heads)')
     .addOption(
       new Option(

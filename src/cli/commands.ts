@@ -30,7 +30,7 @@ const keepingCommands = {
       if (!anyway && !(await mayHaveForgotten()))
         throw new AppError('conflict', {
           public:
-            'Neither the database nor OpenFGA is known to be older than the other. Recovering ends every session and token; if an older copy of either was put in place all the same, say --anyway.',
+            'Neither the database nor OpenFGA is known to be older than the other. Recovering ends every session and token; with --anyway it ends every agent and delegation too. If an older copy of either was put in place all the same, say --anyway.',
         })
       return recover(newTxn(), { heads: parseHeads(heads), access, anyway })
     },

@@ -102,7 +102,7 @@ const halfRestored = (): OperatorError =>
 
 const earlierCopy = (by: string | undefined): OperatorError =>
   new OperatorError(
-    `The tables are those of ${by === undefined || by === version ? 'an earlier version of Remit' : `Remit ${by}`}, and nothing was changed. To go back to that version, run its own \`remit recover\`. To go on with ${version}, run \`remit recover --upgrade\` with the flags that you need: then no earlier version starts on them any more (docs/versions.md).`,
+    `The tables are those of ${by === undefined || by === version ? 'an earlier version of Remit' : `Remit ${by}`}, and nothing was changed. To go back to that version, use its own commands. To go on with ${version}, start the service, or of a copy run \`remit recover --upgrade\` with the flags that you need: then no earlier version starts on them any more (docs/versions.md).`,
   )
 
 const newer = (name: string, by: string | undefined): OperatorError =>

@@ -116,7 +116,7 @@ test('commands find the service by its folder, wherever it listens, unless the s
   expect(await asked({})).toBe('http://localhost:8787')
 })
 
-test('remit recover leaves a copy of an earlier version to that version, unless one says --upgrade', async () => {
+test('no command changes the tables of an earlier version, unless one says recover --upgrade', async () => {
   const all = new URL('../../migrations/', import.meta.url)
   const names = (await readdir(all)).filter((name) => /^\d{4}_.*\.sql$/.test(name)).sort()
   const earlier = join(folder, 'earlier')
@@ -133,10 +133,16 @@ test('remit recover leaves a copy of an earlier version to that version, unless 
     await migrate(database, { dir: pathToFileURL(`${earlier}/`), dimensions: 384 })
   }
   const env = { REMIT_HOME: folder, XDG_CONFIG_HOME: folder, EMBEDDINGS_MODEL_PATH: folder }
-  const refused = await process(['recover', '--anyway'], env)
-  expect(refused).toMatchObject({ code: 1, stdout: '' })
-  expect(refused.stderr).toContain('To go back to that version, run its own `remit recover`.')
-  expect(await ran()).toBe(names.length - 1)
+  for (const command of [
+    ['recover', '--anyway'],
+    ['agent', 'list'],
+    ['audit', 'heads'],
+  ]) {
+    const refused = await process(command, env)
+    expect(refused).toMatchObject({ code: 1, stdout: '' })
+    expect(refused.stderr).toContain('To go back to that version, use its own commands.')
+    expect(await ran()).toBe(names.length - 1)
+  }
   expect(await process(['recover', '--anyway', '--upgrade'], env)).toMatchObject({ code: 0 })
   expect(await ran()).toBe(names.length)
 })
