@@ -1741,7 +1741,7 @@ begin
     returning object
   )
   insert into unreconciled (object, purge) select distinct object, false from gone order by 1
-  on conflict (object) do update set since = now(), number = nextval('unreconciled_numbers');
+  on conflict (object) do update set number = nextval('unreconciled_numbers');
   return null;
 end
 $function$;

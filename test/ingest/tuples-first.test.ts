@@ -588,6 +588,24 @@ describe.each(backends.filter(({ name }) => name === 'PGlite × engine' || name 
           }
         })
 
+        test('leaves a mark that stood with the time since which it stands', async () => {
+          const marks = () =>
+            world.database.query<{ since: Date; number: number }>(
+              `select since, number from unreconciled where object = 'collection:open'`,
+            )
+          await open().save({ name: 'bot', collections: ['open'], prefixes: [] })
+          await world.database.query(
+            `insert into unreconciled (object, purge, since)
+             values ('collection:open', false, now() - interval '2 hours')`,
+          )
+          const [before] = await marks()
+          await world.database.query(`delete from services where name = 'bot'`)
+          const [after] = await marks()
+          expect(after?.since).toEqual(before?.since)
+          expect(after?.number).toBeGreaterThan(before?.number ?? Number.NaN)
+          await world.restart()
+        })
+
         test('is not given to one that somebody changed meanwhile', async () => {
           const removing = () => world.database.query(`delete from services where name = 'bot'`)
           await expect(
