@@ -36,10 +36,17 @@ export const stores = group({
       .describe(
         'Whether OpenFGA reads from a secondary of its database (OPENFGA_DATASTORE_SECONDARY_URI): `none` if you know that it has none; otherwise marks are written into its log to tell how far that is behind, and every check goes past its caches and the secondary, which is slower (docs/scaling.md).',
       ),
+    CLEAR_TEXT_HOSTS: list
+      .optional()
+      .describe(
+        'Host names, with commas between, to which http and Postgres without TLS may go since nobody else hears it: containers on a network of this machine alone, or a mesh that encrypts. `remit doctor` does not warn of them; nothing else reads it. Default none.',
+      ),
   },
   read: (value) => ({
     home: resolve(value.REMIT_HOME),
     databaseUrl: value.DATABASE_URL,
+    /** To which clear text may go, in small letters: of the doctor alone. */
+    clearTextHosts: (value.CLEAR_TEXT_HOSTS ?? []).map((host) => host.toLowerCase()),
     /** Of backups alone. */
     openfgaDatabaseUrl: value.OPENFGA_DATASTORE_URI,
     openfga:

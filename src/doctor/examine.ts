@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from '../config/config.ts'
@@ -49,6 +50,15 @@ export async function examine({ settings, ...rest }: ExamineDeps): Promise<reado
     )
   const deps: Examined = { ...rest, config: settings }
   const { config } = deps
+  // It would be the demo, and that makes its folder at its start: nothing of it is there to be looked at.
+  if (config.demo && !existsSync(config.home))
+    return [
+      problem(
+        'settings',
+        `There is no service here: no folder ${config.home}, and neither the environment nor a .env says where one keeps its data.`,
+        'Run it in the folder of the service, with its environment. To begin one: npm start.',
+      ),
+    ]
   const [service, database, openfga, engine] = await Promise.all([
     guarded('service', () => lookAtService(deps)),
     guarded('database', () => lookAtDatabase(deps)),
@@ -105,22 +115,31 @@ function causeOf(error: unknown): string {
   return reasonOf(error)
 }
 
-/** What goes in the clear to another machine, by the settings alone: whoever hears it has what it carries. */
-function* inTheClear({ openfga, databaseUrl }: Config): Generator<Finding> {
-  if (openfga !== undefined && !isHttpsOrLoopback(openfga.apiUrl))
+/**
+ * What goes in the clear to another machine, by the settings alone: whoever hears it has what it carries.
+ * Nothing of a name tells that its host is on this machine: one of a single label is a Service of Kubernetes,
+ * too.
+ */
+function* inTheClear({ openfga, databaseUrl, clearTextHosts }: Config): Generator<Finding> {
+  const mayHear = (host: string) => !clearTextHosts.includes(host.toLowerCase())
+  if (
+    openfga !== undefined &&
+    !isHttpsOrLoopback(openfga.apiUrl) &&
+    mayHear(new URL(openfga.apiUrl).hostname)
+  )
     yield warning(
       'exposure',
       'OPENFGA_API_URL is http, and not on this machine: whoever hears one request has the key that writes permissions.',
-      'Name an https address, unless both are containers on one machine’s own network.',
+      'Name an https address. Where nobody else can hear it (containers of one machine, a mesh), name its host in CLEAR_TEXT_HOSTS.',
     )
   if (databaseUrl === undefined) return
   const { host, isVerified } = addressOf(databaseUrl)
   // A path is that of a socket.
-  if (!isVerified && !host.startsWith('/') && !isLoopback(host))
+  if (!isVerified && !host.startsWith('/') && !isLoopback(host) && mayHear(host))
     yield warning(
       'exposure',
       'DATABASE_URL is without TLS that looks at the certificate, and not on this machine: whoever is between has the password, documents and what opens sessions.',
-      'Add sslmode=verify-full, unless both are containers on one machine’s own network.',
+      'Add sslmode=verify-full. Where nobody else can hear it (containers of one machine, a mesh), name its host in CLEAR_TEXT_HOSTS.',
     )
 }
 

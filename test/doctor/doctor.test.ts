@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { mkdtempSync } from 'node:fs'
 import { chmod, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -14,6 +15,7 @@ import { ofService } from '../../src/doctor/of-service.ts'
 import { examineService } from '../../src/doctor/service.ts'
 import { openReading } from '../../src/store/postgres.ts'
 import { freshSettings, listens, modelFolder, type Running, remit, startService } from '../e2e/process.ts'
+import { inContainer } from '../e2e/production/compose-file.ts'
 import { native, needs } from '../support/native.ts'
 
 const both = needs(
@@ -333,7 +335,9 @@ describe('remit doctor on a running service', both, () => {
 })
 
 describe('remit doctor on the demo', () => {
-  const config = loadConfig({ REMIT_HOME: join(tmpdir(), 'remit-not-there') })
+  const home = mkdtempSync(join(tmpdir(), 'remit-test-'))
+  afterAll(() => rm(home, { recursive: true }))
+  const config = loadConfig({ REMIT_HOME: home })
   const deps: ExamineDeps = {
     settings: config,
     openReading,
@@ -352,11 +356,46 @@ describe('remit doctor on the demo', () => {
     expect(found.find(({ says }) => says.startsWith('The demo is on'))?.remedy).toContain('REMIT_DEMO=false')
   })
 
+  test('says where there is no service that there is none, and what to do, and nothing else, with status 1', async () => {
+    const env = { REMIT_HOME: join(home, 'not-there') }
+    const { code, stdout, stderr } = await remit(['doctor', '--json'], env)
+    const found = stdout.trim().split('\n')
+    expect({ code, stderr, found: found.length }).toEqual({ code: 1, stderr: '', found: 1 })
+    const [{ part, status, says, remedy = '' }] = found.map((line) => JSON.parse(line) as Finding) as [
+      Finding,
+    ]
+    expect([part, status]).toEqual(['settings', 'problem'])
+    expect(says).toContain(`no folder ${env.REMIT_HOME}, and neither the environment nor a .env`)
+    expect(remedy).toContain('npm start')
+  })
+
+  test('of docker-compose.yml warns of nothing that nobody can change, and of another OpenFGA', async () => {
+    const exposed = async (more: Record<string, string>) => {
+      const env = { ...inContainer({ PUBLIC_URL: 'https://remit.example.com' }), ...more }
+      const settings = loadConfig(env, (path) =>
+        path.endsWith('database_url') ? 'postgres://remit:x@postgres:5432/remit' : 'x'.repeat(32),
+      )
+      const openReading: ExamineDeps['openReading'] = () => {
+        throw new Error('away')
+      }
+      const found = await examine({ ...deps, settings, openReading })
+      return found.flatMap(({ part, says }) =>
+        part === 'exposure' && says.includes('not on this machine') ? [says.split(' ')[0]] : [],
+      )
+    }
+    expect(await exposed({})).toEqual([])
+    expect(await exposed({ OPENFGA_API_URL: 'http://openfga.corp.example:8080' })).toEqual([
+      'OPENFGA_API_URL',
+    ])
+  })
+
   test.each<[string, string, readonly string[]]>([
     ['http://10.1.0.6:8080', 'postgres://remit:x@10.1.0.5/remit', ['OPENFGA_API_URL', 'DATABASE_URL']],
     ['https://openfga.example.com', 'postgres://remit:x@db/remit?sslmode=disable', ['DATABASE_URL']],
     ['https://openfga.example.com', 'postgres://remit:x@db/remit?sslmode=no-verify', ['DATABASE_URL']],
     ['https://openfga.example.com', 'postgres://remit:x@db/remit?sslmode=verify-full', []],
+    ['http://openfga:8080', 'postgres://remit:x@postgres/remit', ['OPENFGA_API_URL', 'DATABASE_URL']],
+    ['http://Mesh.example:80', 'postgres://remit:x@pooler/remit', []],
     ['http://127.0.0.1:9', 'postgres://remit:x@localhost/remit', []],
     ['http://[::1]:9', 'postgres://remit:x@[::1]/remit', []],
     ['http://localhost:9', 'postgres:///remit?host=/run/postgresql', []],
@@ -367,6 +406,7 @@ describe('remit doctor on the demo', () => {
         DATABASE_URL,
         OPENFGA_API_URL,
         OPENFGA_API_TOKEN: 'hemlock',
+        CLEAR_TEXT_HOSTS: 'mesh.example, Pooler',
         PUBLIC_URL: 'https://remit.example.com',
         TRUSTED_ISSUERS: '[]',
       })
