@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { check, compileModel, createTupleStore, type Model, type Tuple, type TupleKey } from '@remit/engine'
 import { describe, expect, test } from 'vitest'
-import { createRandom } from '../../../packages/engine/test/support/random.ts'
+import { createRandom, type Random } from '../../../packages/engine/test/support/random.ts'
 import { seed } from '../../../packages/engine/test/support/seed.ts'
 import { type Change, contextAt, type StoredTuple } from '../../../src/authz/fga.ts'
 import type { Question } from '../../../src/authz/gate/question.ts'
@@ -84,6 +84,22 @@ function hasCircle(keys: readonly TupleKey[]): boolean {
   })
 }
 
+/** Those of `keys` that close no circle, neither with `before` nor among themselves. */
+function withoutCircles(keys: readonly TupleKey[], before: readonly TupleKey[]): TupleKey[] {
+  const kept = [...before]
+  for (const key of keys) if (!hasCircle([...kept, key])) kept.push(key)
+  return kept.slice(before.length)
+}
+
+/** Most random models can be compiled; others would leave less of the test than it says. */
+function compiledWorld(random: Random) {
+  for (;;) {
+    const world = createDocumentWorld(random)
+    const model = compiled(world.model)
+    if (model !== undefined) return { world, model }
+  }
+}
+
 const idOf = (object: string): string => object.slice('document:'.length)
 
 const modelOf = (types: string): Model =>
@@ -95,19 +111,23 @@ const storedOf = (key: TupleKey, writtenAt: number): StoredTuple => ({ ...key, w
 
 test(`who reaches which doors, kept up through changes, is whom a check of each document allows, in ${worlds} random worlds (FUZZ_SEED=${seed})`, () => {
   const wrong: string[] = []
-  const counts = { asked: 0, allowed: 0, open: 0, kept: 0, exact: 0 }
+  const counts = { asked: 0, clear: 0, allowed: 0, open: 0, kept: 0, exact: 0 }
   for (let nth = 0; nth < worlds; nth++) {
     const random = createRandom(seed + nth)
-    const world = createDocumentWorld(random)
-    const model = compiled(world.model)
-    if (model === undefined) continue
+    const { world, model } = compiledWorld(random)
     const { reaches, change, checked, nominated, now, pass } = open(model)
     // In half of them some conditions cannot be evaluated: what rests on one may be listed, and nothing may
     // be lost.
     const isWhole = nth % 2 === 0
     const fits = (key: TupleKey) => !isWhole || canBeEvaluated(key, model)
-    const pool = somePool(random, world, 90).filter(fits)
-    const contextual = random.chance(0.3) ? random.sample(somePool(random, world, 8).filter(fits), 0.4) : []
+    // Left to luck, tuples lead in a circle in nearly every world, where little can be said of lists.
+    const mayCircle = nth % 4 >= 2
+    const some = (size: number, before: readonly TupleKey[]) => {
+      const drawn = somePool(random, world, size).filter(fits)
+      return mayCircle ? drawn : withoutCircles(drawn, before)
+    }
+    const contextual = random.chance(0.3) ? random.sample(some(8, []), 0.4) : []
+    const pool = some(90, contextual)
     const isHeld = new Set<TupleKey>()
     let hadCircle = false
     for (let turn = 0; turn < 12; turn++) {
@@ -128,8 +148,11 @@ test(`who reaches which doors, kept up through changes, is whom a check of each 
         const found = new Set(nominated(question))
         const expected = checked(question)
         counts.asked += 1
-        counts.allowed += expected.allowed.length
-        counts.open += expected.open.length
+        if (isClear) {
+          counts.clear += 1
+          counts.allowed += expected.allowed.length
+          counts.open += expected.open.length
+        }
         const name = `${seed + nth} turn ${turn}: ${JSON.stringify(question)}`
         const lost = expected.allowed.filter((id) => !found.has(id))
         if (isClear && lost.length > 0) wrong.push(`${name} lost ${lost.join()}`)
@@ -148,8 +171,9 @@ test(`who reaches which doors, kept up through changes, is whom a check of each 
   expect(wrong).toEqual([])
   expect(counts.allowed).toBeGreaterThan(worlds)
   expect(counts.open).toBeLessThan(counts.allowed)
-  // Of some seeds few worlds have them: 120 in 150.
-  expect(counts.exact).toBeGreaterThan(worlds / 3)
+  // Half of the worlds have no circle, and in half of those every condition can be evaluated.
+  expect(counts.clear).toBeGreaterThanOrEqual(counts.asked / 2)
+  expect(counts.exact).toBeGreaterThanOrEqual(counts.asked / 4)
   expect(counts.kept).toBeGreaterThan(counts.asked / 20)
 }, 600_000)
 
