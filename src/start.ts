@@ -255,6 +255,7 @@ export async function reembedStored(
   await using stored = await openStored(config, {
     mayChange: true,
     mayMake: false,
+    upgradesCopy: false,
     step: createStartupSteps(tell),
     onProgress: onWeights,
   })

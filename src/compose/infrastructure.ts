@@ -129,7 +129,6 @@ export async function openStored(
     ),
   )
   const vectors = await readStoredVectors(database)
-  if (!mayChange) refuseUnfinished(vectors)
   const embeddings = needsModel
     ? await step('looking for the embedding model and loading it; at the first start 23 MB are fetched', () =>
         openEmbeddings(config.embeddings, {
@@ -144,6 +143,8 @@ export async function openStored(
   await step('bringing the database’s tables to this version', () =>
     migrate(database, { dir: new URL('../../migrations/', import.meta.url), dimensions, upgradesCopy }),
   )
+  // Not before: the command that ends the change waits for a start to have brought the tables up to date.
+  if (!mayChange) refuseUnfinished(vectors)
   const owned = stack.move()
   return { database, embeddings, vectors, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }

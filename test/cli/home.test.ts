@@ -116,7 +116,8 @@ test('commands find the service by its folder, wherever it listens, unless the s
   expect(await asked({})).toBe('http://localhost:8787')
 })
 
-test('no command changes the tables of an earlier version, unless one says recover --upgrade', async () => {
+/** A folder of an earlier version, which left this in its database; and how many migrations ran there. */
+async function earlierVersion(statement: string) {
   const all = new URL('../../migrations/', import.meta.url)
   const names = (await readdir(all)).filter((name) => /^\d{4}_.*\.sql$/.test(name)).sort()
   const earlier = join(folder, 'earlier')
@@ -128,23 +129,38 @@ test('no command changes the tables of an earlier version, unless one says recov
     await using database = await open()
     return (await database.query<{ name: string }>('select name from migrations')).length
   }
-  {
-    await using database = await open()
-    await migrate(database, { dir: pathToFileURL(`${earlier}/`), dimensions: 384 })
-  }
+  await using database = await open()
+  await migrate(database, { dir: pathToFileURL(`${earlier}/`), dimensions: 384 })
+  await database.query(statement)
   const env = { REMIT_HOME: folder, XDG_CONFIG_HOME: folder, EMBEDDINGS_MODEL_PATH: folder }
-  for (const command of [
-    ['recover', '--anyway'],
-    ['agent', 'list'],
-    ['audit', 'heads'],
-  ]) {
+  return { env, ran, here: names.length }
+}
+
+test('no command changes the tables of an earlier version, unless one says recover --upgrade', async () => {
+  const { env, ran, here } = await earlierVersion('select 1')
+  for (const command of [['recover', '--anyway'], ['agent', 'list'], ['audit', 'heads'], ['reembed']]) {
     const refused = await process(command, env)
     expect(refused).toMatchObject({ code: 1, stdout: '' })
     expect(refused.stderr).toContain('To go back to that version, use its own commands.')
-    expect(await ran()).toBe(names.length - 1)
+    expect(await ran()).toBe(here - 1)
   }
   expect(await process(['recover', '--anyway', '--upgrade'], env)).toMatchObject({ code: 0 })
-  expect(await ran()).toBe(names.length)
+  expect(await ran()).toBe(here)
+})
+
+test('a change of model that an earlier version left unfinished shuts nobody out: the start changes the tables, and says to finish it', async () => {
+  const { env, ran, here } = await earlierVersion(
+    `insert into settings (key, value) values ('embeddings_unfinished', '{"model": "next", "dimensions": 384}')`,
+  )
+  const refused = await process(['reembed'], env)
+  expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('start the service') })
+  expect(await ran()).toBe(here - 1)
+  const ports = { PORT: String(await freePort()), OPS_PORT: String(await freePort()) }
+  await using service = startService({ ...env, ...ports })
+  expect(await service.exit).toMatchObject({ code: 1 })
+  expect(service.stderr()).toContain('Finish it: npm run remit -- reembed')
+  expect(await ran()).toBe(here)
+  expect((await process(['reembed'], env)).stderr).toContain('There is no embedding model.')
 })
 
 test('a folder that holds other things is none either, and is left as it is', async () => {
