@@ -85,6 +85,12 @@ function observeGauge(registry: Registry, name: string, help: string, read: () =
   })
 }
 
+/** Makes a counter, at 0 until the first call adds to it. */
+function counterOf(registry: Registry, name: string, help: string): (count: number) => void {
+  const counter = new Counter({ name, help, registers: [registry] })
+  return (count) => counter.inc(count)
+}
+
 /** Name, help, value. */
 type Told<T> = readonly [name: string, help: string, value: (read: T) => number]
 
@@ -271,32 +277,22 @@ export function observeChanges(registry: Registry): (seconds: number) => void {
  * Counts the passages that the embedding model was asked for, tried again or not. A process counts its own.
  */
 export function observeEmbedding(registry: Registry): (passages: number) => void {
-  const passages = new Counter({
-    name: 'remit_passages_embedded_total',
-    help: 'Passages that the embedding model was asked for; a document that comes unchanged adds none.',
-    registers: [registry],
-  })
-  return (count) => passages.inc(count)
+  const help = 'Passages that the embedding model was asked for; a document that comes unchanged adds none.'
+  return counterOf(registry, 'remit_passages_embedded_total', help)
 }
 
 /** Counts documents that waited and came to an end. A process counts its own. */
 export function observeEnded(registry: Registry): (documents: number) => void {
-  const ended = new Counter({
-    name: 'remit_ingest_ended_total',
-    help: 'Documents that waited and were published, refused for their content, or overtaken by newer ones.',
-    registers: [registry],
-  })
-  return (documents) => ended.inc(documents)
+  const help =
+    'Documents that waited and were published, refused for their content, or overtaken by newer ones.'
+  return counterOf(registry, 'remit_ingest_ended_total', help)
 }
 
 /** Counts what a comparison with OpenFGA mended, but for changes of ours. A process counts its own. */
 export function observeDrift(registry: Registry): (objects: number) => void {
-  const mended = new Counter({
-    name: 'remit_drift_mended_total',
-    help: 'Objects whose access in OpenFGA was not what it shall be, and no change was under way: a comparison mended them.',
-    registers: [registry],
-  })
-  return (objects) => mended.inc(objects)
+  const help =
+    'Objects whose access in OpenFGA was not what it shall be, and no change was under way: a comparison mended them.'
+  return counterOf(registry, 'remit_drift_mended_total', help)
 }
 
 /**
@@ -336,27 +332,23 @@ export function observeSearch(registry: Registry): SearchMetrics {
     buckets: [0.25, 0.5, 0.75, 1, 1.5, 2, 4, 8],
     registers,
   })
-  const fallbacks = new Counter({
-    name: 'remit_search_strategy_fallbacks_total',
-    help: 'Searches for which a cheaper strategy was tried first and found too little.',
-    registers,
-  })
+  const fallbacks = counterOf(
+    registry,
+    'remit_search_strategy_fallbacks_total',
+    'Searches for which a cheaper strategy was tried first and found too little.',
+  )
   const documents = new Counter({
     name: 'remit_gate_documents_total',
     help: 'Documents that questions nominated, by what became of them. allowed / all is the precision of nomination.',
     labelNames: ['verdict'],
     registers,
   })
-  const checks = new Counter({
-    name: 'remit_gate_checks_total',
-    help: 'Checks that questions sent to OpenFGA.',
-    registers,
-  })
-  const returned = new Counter({
-    name: 'remit_answer_documents_total',
-    help: 'Documents in answers. remit_gate_checks_total / this: checks for each that was returned.',
-    registers,
-  })
+  const checks = counterOf(registry, 'remit_gate_checks_total', 'Checks that questions sent to OpenFGA.')
+  const returned = counterOf(
+    registry,
+    'remit_answer_documents_total',
+    'Documents in answers. remit_gate_checks_total / this: checks for each that was returned.',
+  )
   const calls = new Histogram({
     name: 'remit_gate_calls',
     help: 'Calls to OpenFGA for one answer: none where its verdicts were held, one in the usual case.',
@@ -374,16 +366,16 @@ export function observeSearch(registry: Registry): SearchMetrics {
     onStrategy({ strategy, predictedMs, actualMs, fellBack }) {
       strategySeconds.observe({ strategy }, actualMs / 1_000)
       if (predictedMs > 0) strategyRatio.observe({ strategy }, actualMs / predictedMs)
-      if (fellBack) fallbacks.inc()
+      if (fellBack) fallbacks(1)
     },
     onAnswer({ considered, denied, passedOver, errors, ...answer }) {
       documents.inc({ verdict: 'allowed' }, considered - denied - passedOver - errors)
       documents.inc({ verdict: 'denied' }, denied)
       documents.inc({ verdict: 'passed_over' }, passedOver)
       documents.inc({ verdict: 'error' }, errors)
-      checks.inc(answer.checks)
+      checks(answer.checks)
       calls.observe(answer.calls)
-      returned.inc(answer.returned)
+      returned(answer.returned)
     },
     onShadow: ({ strategy, recall: found }) => recall.observe({ strategy }, found),
   }
