@@ -70,6 +70,7 @@ export async function openInfrastructure(
       mayMake,
       needsModel,
       upgradesCopy,
+      log,
       step,
       ...(onProgress && { onProgress }),
       ...(onStorageLost && {
@@ -112,6 +113,7 @@ export interface StoredOptions {
   /** As {@link InfrastructureOptions.needsModel}. */
   readonly needsModel?: boolean
   readonly upgradesCopy?: MigrateOptions['upgradesCopy']
+  readonly log?: Log
   readonly step: Step
   readonly onProgress?: (progress: WeightsProgress) => void
   readonly onLost?: PgliteOptions['onLost']
@@ -120,7 +122,7 @@ export interface StoredOptions {
 /** Opens the migrated database and the model, and nothing that decides. Does not compare the two. */
 export async function openStored(
   config: Config,
-  { mayChange, mayMake, needsModel = true, upgradesCopy, step, onProgress, onLost }: StoredOptions,
+  { mayChange, mayMake, needsModel = true, upgradesCopy, log, step, onProgress, onLost }: StoredOptions,
 ): Promise<StoredParts & { readonly vectors: StoredVectors }> {
   await using stack = new AsyncDisposableStack()
   const database = stack.use(
@@ -141,7 +143,7 @@ export async function openStored(
   if (embeddings.available) stack.use(embeddings.embedder)
   const dimensions = embeddings.available ? embeddings.embedder.dimensions : dimensionsWithoutModel
   await step('bringing the database’s tables to this version', () =>
-    migrate(database, { dir: new URL('../../migrations/', import.meta.url), dimensions, upgradesCopy }),
+    migrate(database, { dir: new URL('../../migrations/', import.meta.url), dimensions, upgradesCopy, log }),
   )
   // Not before: the command that ends the change waits for a start to have brought the tables up to date.
   if (!mayChange) refuseUnfinished(vectors)

@@ -1,4 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises'
+import type { Log } from '../kernel/log.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
 import { version } from '../kernel/version.ts'
 import type { Database, Sql } from './sql.ts'
@@ -14,6 +15,8 @@ export interface MigrateOptions {
    * one that `remit restore` made. false: none is, since whoever says so knows that it is a copy.
    */
   readonly upgradesCopy?: boolean | undefined
+  /** Told once, with `database_upgraded`, where tables of an earlier version were changed. */
+  readonly log?: Log | undefined
 }
 
 /**
@@ -24,7 +27,7 @@ export interface MigrateOptions {
  */
 export async function migrate(
   database: Database,
-  { dir, dimensions, upgradesCopy }: MigrateOptions,
+  { dir, dimensions, upgradesCopy, log }: MigrateOptions,
 ): Promise<string[]> {
   const [left] = await database.query<{ begun: string | null }>(
     `select to_regclass('public.${restoreMark}')::text as begun`,
@@ -36,9 +39,9 @@ export async function migrate(
   const files = (await readdir(dir)).filter((name) => /^\d{4}_.*\.sql$/.test(name)).sort()
   // Most starts find nothing to do, and ask for no lock then.
   const before = await storedNames(database, files)
-  const newest = before.at(-1)
-  if (newest !== undefined && before.length < files.length && !(upgradesCopy ?? !(await isCopy(database))))
-    throw earlierCopy(await versionOf(database, newest))
+  const newest = before.length < files.length ? before.at(-1) : undefined
+  const from = newest && (await versionOf(database, newest))
+  if (newest !== undefined && !(upgradesCopy ?? !(await isCopy(database)))) throw earlierCopy(from)
   const applied: string[] = []
   for (const name of files) {
     if (before.includes(name)) continue
@@ -57,6 +60,8 @@ export async function migrate(
     })
     if (ran) applied.push(name)
   }
+  if (newest !== undefined && applied.length > 0)
+    log?.('database_upgraded', { from: from ?? null, to: version, files: applied.length })
   return applied
 }
 

@@ -1,7 +1,11 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { version } from '../../src/kernel/version.ts'
+import { migrate } from '../../src/store/migrate.ts'
+import { openPglite } from '../../src/store/pglite.ts'
 import { needs } from '../support/native.ts'
 import {
   freshSettings,
@@ -285,4 +289,34 @@ test('outside the demo a start without DATABASE_URL says first of all that it us
   expect(service.stdout()).toBe(
     `The embedded database of ${settings.home}/db is used: DATABASE_URL is not set.\n`,
   )
+})
+
+test('the first start on tables of an earlier version says in one line which, and no other start does', {
+  timeout: slow,
+}, async () => {
+  await using settings = await freshSettings(undefined)
+  const { home } = settings
+  const all = new URL('../../migrations/', import.meta.url)
+  const names = readdirSync(all).filter((name) => name.endsWith('.sql') && name !== 'schema.sql')
+  const earlier = join(home, '..', 'earlier')
+  cpSync(all, earlier, { recursive: true })
+  rmSync(join(earlier, names.sort().at(-1) ?? ''))
+  mkdirSync(home, { mode: 0o700 })
+  {
+    await using database = await openPglite({ dataDir: join(home, 'db'), socketDir: home })
+    await migrate(database, { dir: pathToFileURL(`${earlier}/`), dimensions: 384 })
+    await database.query(`update migrations set version = '1.0.9'`)
+  }
+  const saying = async (env: Readonly<Record<string, string>>) => {
+    await using service = startService({ ...env, DEMO_SAMPLE: 'false' })
+    await service.said(ready)
+    const lines = service.stderr().match(/\{.*"database_upgraded".*/g) ?? []
+    return lines.map((line) => ({ ...(JSON.parse(line) as object), at: '' }))
+  }
+  expect(await saying(settings.env)).toEqual([
+    { at: '', event: 'database_upgraded', from: '1.0.9', to: version, files: 1 },
+  ])
+  expect(await saying(settings.env)).toEqual([])
+  await using fresh = await freshSettings(undefined)
+  expect(await saying(fresh.env)).toEqual([])
 })

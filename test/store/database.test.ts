@@ -170,8 +170,10 @@ describe.each([
         for (const { name } of await database.query<{ name: string }>('select name from migrations'))
           await writeFile(join(later, name), '')
         await writeFile(join(later, '9998_coming.sql'), 'create table coming (id int)')
+        const logged: unknown[] = []
+        const log = (...line: readonly unknown[]) => logged.push(line)
         const come = (upgradesCopy?: boolean) =>
-          migrate(database, { dir: pathToFileURL(`${later}/`), dimensions: 384, upgradesCopy })
+          migrate(database, { dir: pathToFileURL(`${later}/`), dimensions: 384, upgradesCopy, log })
         const isThere = async () => (await database.query(`select to_regclass('coming') as it`))[0]
         await database.query('update migrations set version = $1', ['0.9.7'])
         await expect(come(false)).rejects.toThrow(
@@ -180,9 +182,11 @@ describe.each([
         await database.query(`update epochs set restored = '{}'`)
         for (const refused of [undefined, false]) await expect(come(refused)).rejects.toThrow(OperatorError)
         expect(await isThere()).toEqual({ it: null })
+        expect(logged).toEqual([])
         expect(await come(true)).toEqual(['9998_coming.sql'])
         // What is of this version is no matter of going back.
         for (const said of [undefined, false, true]) expect(await come(said)).toEqual([])
+        expect(logged).toEqual([['database_upgraded', { from: '0.9.7', to: version, files: 1 }]])
         await database.query(`delete from migrations where name = '9998_coming.sql'`)
         await database.query('drop table coming')
         await database.query('update epochs set restored = null')
