@@ -11,6 +11,7 @@ const gate = [
     'test/authz/gate/publications.test.ts',
     'test/authz/gate/parts.test.ts',
     'test/authz/gate/telling.test.ts',
+    'test/authz/gate/granted.test.ts',
   ],
 ]
 
@@ -24,7 +25,7 @@ export const sharpest: Readonly<Record<string, Judges>> = {
   'src/authz/gate/limiter.ts': { tests: ['test/authz/gate/limiter.test.ts'] },
   'src/authz/gate/named.ts': { tests: ['test/authz/gate/named.test.ts', 'test/authz/gate.test.ts'] },
   'src/authz/gate/precheck.ts': { tests: gate },
-  'src/authz/write-order.ts': { tests: ['test/authz/write-order.test.ts'], isStored: true },
+  'src/authz/write-order.ts': { tests: ['test/authz/write-order.test.ts'] },
   'src/authz/gate/verdict-cache.ts': { tests: ['test/authz/gate/held-yeses.test.ts'] },
   'src/delegation/tokens/verify.ts': { tests: ['test/delegation/verify.test.ts'] },
   'src/delegation/vault/path.ts': { tests: ['test/delegation/vault/path.test.ts'] },

@@ -67,6 +67,19 @@ describe('a yes counts for what the document had in force, and not for what was 
     expect([ids, calls]).toEqual([[], [{ consistency: 'fresh', ids: ['a'] }]])
   })
 
+  test('what says that it was said before is the same each time, and gone once it was asked anew', async () => {
+    const world = createGateWorld()
+    world.add(viewer)
+    world.pass(20_000)
+    await world.ask({ documents: [first] })
+    const clearing = (await world.ask({ documents: [first] })).clearing
+    const yes = clearing.cachedAllow('a')
+    expect(yes).toBeDefined()
+    expect((await world.ask({ documents: [first] })).clearing.cachedAllow('a')).toBe(yes)
+    await clearing.clear([second])
+    expect([clearing.proofOf('a'), clearing.cachedAllow('a')]).toEqual([{ kind: 'asked' }, undefined])
+  })
+
   test("what came into force a moment ago is asked about past OpenFGA's caches, and then held", async () => {
     const world = createGateWorld()
     world.add(viewer)

@@ -77,3 +77,38 @@ describe('an answer of ten', () => {
     expect(clearing.counts).toMatchObject({ checks: 2, calls: 1 })
   })
 })
+
+describe('a clearing that was told something before', () => {
+  const all = itemsOf(['a', 'b', 'c'])
+  const strict = { consistency: 'strict' } as const
+
+  test('gives no more than enough of it when its time ends', async () => {
+    const world = ranked()
+    const ending = new AbortController()
+    const clearing = gateOf(world).open(anne, { ...strict, signal: ending.signal })
+    const known = itemsOf(['d0', 'd5', 'd10'])
+    expect((await clearing.clear(known)).cleared).toEqual(known)
+    ending.abort()
+    const { cleared, stopped } = await clearing.clear(known, 2)
+    expect([cleared, stopped?.code]).toEqual([known.slice(0, 2), 'deadline_exceeded'])
+  })
+
+  test('takes it in its turn only: what stands before it is asked about first', async () => {
+    const world = createGateWorld()
+    world.answer((id) => (id === 'a' ? 'denied' : 'allowed'))
+    const clearing = gateOf(world).open(anne, strict)
+    await clearing.clear(itemsOf(['c']))
+    expect((await clearing.clear(all, 1)).cleared).toEqual(itemsOf(['b']))
+  })
+})
+
+test('an answer whose time is over says so, also where nobody has to be asked', async () => {
+  const world = ranked()
+  world.pass(20_000)
+  const known = { ids: ['d0'] }
+  expect((await world.ask(known)).proofs).toEqual([{ kind: 'asked_fast' }])
+  expect((await world.ask(known)).proofs).toEqual([{ kind: 'held', ageMs: 0 }])
+  await expect(world.ask({ ...known, signal: AbortSignal.abort() })).rejects.toMatchObject({
+    code: 'deadline_exceeded',
+  })
+})
