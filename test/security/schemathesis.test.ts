@@ -122,9 +122,12 @@ const operationsOf = ({ paths }: Contract) =>
     })),
   )
 
+// Not on the command line: what is named there is checked at every operation, whatever is said of one.
 const settingsOf = (operations: ReturnType<typeof operationsOf>): string =>
-  operations
-    .map(({ name }, place) => {
+  [
+    // A schema cannot say all that makes a request right, and the callers are ours.
+    ['[checks]', 'positive_data_acceptance.enabled = false', 'ignored_auth.enabled = false'],
+    ...operations.map(({ name }, place) => {
       const [method = '', path] = name.split(' ')
       const isWalked = ((place + seed) * share) % 1 < share
       return [
@@ -133,8 +136,12 @@ const settingsOf = (operations: ReturnType<typeof operationsOf>): string =>
         `phases.coverage.enabled = ${isWalked}`,
         // A line that is wrong is refused within an answer that is right.
         ...(name === 'post /imports' ? ['checks.negative_data_rejection.enabled = false'] : []),
-      ].join('\n')
-    })
+      ]
+    }),
+    // An id may be `push`: what is taken at `/approvals/{id}` is taken there as well, and `Allow` says so.
+    ['[[operations]]', 'include-path = "/approvals/push"', 'checks.allow_header_conformance.enabled = false'],
+  ]
+    .map((lines) => lines.join('\n'))
     .join('\n\n')
 
 /** Without whom to sign in as, which is ours; and with what one line of an import holds. */
@@ -182,10 +189,7 @@ function run(home: string, url: string, said: object): Promise<{ code: number; o
     ],
     ...['--phases', 'examples,coverage,fuzzing', '--max-examples', String(cases), '--seed', String(seed)],
     ...['--continue-on-failure', '--no-shrink', '--generation-database', 'none', '--no-color'],
-    ...['--suppress-health-check', 'all', '--warnings', 'off', '--checks', 'all'],
-    // A schema cannot say all that makes a request right, and the callers are ours.
-    // `Allow` at `/approvals/push` tells too what takes `/approvals/{id}`, of which it is one.
-    ...['--exclude-checks', 'positive_data_acceptance,ignored_auth,allow_header_conformance'],
+    ...['--suppress-health-check', 'all', '--warnings', 'off'],
   ]
   const env = {
     PATH: process.env['PATH'],
