@@ -189,6 +189,19 @@ describe('a tool that asks its person first', () => {
     expect(errorFromJSON(JSON.parse(JSON.stringify(error)))).toMatchObject({ name: 'ApprovalDenied' })
   })
 
+  test('is over at once after that no, and says to nobody that they were asked', async () => {
+    let told = 0
+    const tool = buy('block', async () => {
+      told += 1
+      await asking.decide('anne', { answer: 'deny' })
+    })
+    const twelve = { ...ten, quantity: 12 }
+    await expect(tool(twelve, anne)).rejects.toMatchObject({ code: 'approval_denied' })
+    const before = ahead
+    await expect(tool(twelve, anne)).rejects.toMatchObject({ code: 'approval_denied' })
+    expect([told, ahead]).toEqual([1, before])
+  })
+
   test('answers what they ask back, and goes on', async () => {
     const heard: string[] = []
     const tool = withApproval<Order, string>(

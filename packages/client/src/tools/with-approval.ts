@@ -34,7 +34,7 @@ export interface ApprovalOptions<Args> {
   readonly within?: Within
   /**
    * With `block`: called once the person was asked, so that the app can say so, with the words that it has to
-   * show.
+   * show. Not called where they said no to the same lately: that ends the call at once.
    */
   readonly onPending?: (
     pending: ApprovalPending,
@@ -93,9 +93,9 @@ export function withApproval<Args, Result>(
       case 'poll':
         return lookAgain(ciba, request, internals.platform.now)
       case 'block': {
+        const isResumed = call.resume !== undefined
         const started = call.resume ?? (await ciba.start(request))
-        await options.onPending?.(approvalPendingOf(started), session, request.bindingMessage)
-        return waitFor({ ciba, started, request, args, session, internals })
+        return waitFor({ ciba, started, isResumed, request, args, session, internals })
       }
     }
   }
@@ -103,33 +103,50 @@ export function withApproval<Args, Result>(
   async function waitFor({
     ciba,
     started,
+    isResumed,
     request,
     args,
     session,
     internals,
   }: Waiting<Args>): Promise<AccessToken> {
+    const { platform } = internals
     let pending = started
     let answered: string | undefined
-    for (;;) {
-      await internals.platform.sleep(pending.interval * 1_000, request.signal)
+    let isTold = false
+    async function tell(): Promise<void> {
+      if (isTold) return
+      isTold = true
+      await options.onPending?.(approvalPendingOf(started), session, request.bindingMessage)
+    }
+    async function look(): Promise<AccessToken | ApprovalPending | Unavailable> {
       try {
         return await ciba.poll(pending, request)
       } catch (error) {
         // The person is still there, and the next look may get through.
-        if (error instanceof Unavailable && internals.platform.now() < pending.expiresAt) continue
-        if (!isRemitError(error, 'approval_pending')) throw error
-        pending = error.data.resume
-        const { question } = error.data
-        if (question === undefined || question.text === answered) continue
-        if (options.onQuestion === undefined) throw error
-        const { signal } = request
-        await session.approvals.answer(
-          question.approval,
-          await options.onQuestion(question.text, args, session),
-          { signal },
-        )
-        answered = question.text
+        if (error instanceof Unavailable && platform.now() < pending.expiresAt) return error
+        if (isRemitError(error, 'approval_pending')) return error
+        throw error
       }
+    }
+    if (isResumed) await tell()
+    // The first look is at once: after a no, or where they block the agent, nobody was asked, and it is over.
+    for (let waits = isResumed; ; waits = true) {
+      if (waits) await platform.sleep(pending.interval * 1_000, request.signal)
+      const found = await look()
+      await tell()
+      if (found instanceof Unavailable) continue
+      if (!isRemitError(found, 'approval_pending')) return found
+      pending = found.data.resume
+      const { question } = found.data
+      if (question === undefined || question.text === answered) continue
+      if (options.onQuestion === undefined) throw found
+      const { signal } = request
+      await session.approvals.answer(
+        question.approval,
+        await options.onQuestion(question.text, args, session),
+        { signal },
+      )
+      answered = question.text
     }
   }
 
@@ -144,6 +161,8 @@ export function withApproval<Args, Result>(
 interface Waiting<Args> {
   readonly ciba: Ciba
   readonly started: PendingApproval
+  /** Asked by an earlier call, which may have looked just now. */
+  readonly isResumed: boolean
   readonly request: CibaRequest
   readonly args: Args
   readonly session: Session

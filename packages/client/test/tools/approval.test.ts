@@ -110,6 +110,30 @@ describe('a tool that asks first', () => {
     expect(told).toEqual([['approval_pending', 'anne', 'Buy 10 ACME']])
   })
 
+  test('is over at once where they said no to the same lately, and nobody is told that they were asked', async () => {
+    const told: unknown[] = []
+    const before = double.now()
+    double.now = () => before
+    double.people.asked = (question) => {
+      question.outcome = { deny: undefined }
+    }
+    const tool = buy({ mode: 'block', onPending: (pending) => void told.push(pending) })
+    await expect(tool(ten, sessionOf())).rejects.toMatchObject({ code: 'approval_denied' })
+    expect([told, double.now(), bought]).toEqual([[], before, []])
+  })
+
+  test('gone on with says once more that it waits, and looks no sooner than the issuer wants', async () => {
+    const told: unknown[] = []
+    const pending = await stored(buy()(ten, sessionOf()))
+    const before = double.now()
+    double.now = () => before
+    double.questions[0]!.outcome = { deny: undefined }
+    const tool = buy({ mode: 'block', onPending: ({ code }) => void told.push(code) })
+    const call = tool(ten, sessionOf(), { resume: pending.data.resume })
+    await expect(call).rejects.toMatchObject({ code: 'approval_denied' })
+    expect([told, double.now()]).toEqual([['approval_pending'], before + double.intervalMs])
+  })
+
   test('asks at most as often as the issuer wants, and slower when told so', async () => {
     const pauses: number[] = []
     const options = { issuer, ...double.agents['agent-a'], fetch: double.fetch, now: () => double.now() }
