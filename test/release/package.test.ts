@@ -136,6 +136,15 @@ describe('the package of the service', () => {
     expect(count).toBeGreaterThan(2000)
   })
 
+  test('says its version by what docs/install.md writes where a flag comes first, and tells of no other way', async () => {
+    const ran = await run('npx', ['--no', '--', 'remit', '--version'], { cwd: project, env: on(thisNode) })
+    expect(ran.stdout).toBe(`${(await manifest()).version}\n`)
+    const eaten: string[] = []
+    for await (const file of glob('{src,packages,docs}/**/*.{js,md}', { cwd: installed }))
+      if (/npx --no [\w-]+ -/.test(await readFile(join(installed, file), 'utf8'))) eaten.push(file)
+    expect(eaten).toEqual([])
+  })
+
   test('names its own commands, and none of a clone', async () => {
     const clone: string[] = []
     for await (const file of glob('{src,packages}/**/*.js', { cwd: installed }))

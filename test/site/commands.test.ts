@@ -1,10 +1,16 @@
 import { expect, test } from 'vitest'
+import { pagePaths, readPage } from '../../scripts/site/pages.ts'
 import { blocksOf, commandBlocks, problemOf } from './command-blocks.ts'
 
 test('every block of commands on a page is run by a test that reads the page, or says why it is not', () => {
   const blocks = commandBlocks()
   expect(blocks.length).toBeGreaterThan(100)
   expect(blocks.map(problemOf).filter((problem) => problem !== undefined)).toEqual([])
+})
+
+test('no page has npx take a program’s flag for its own', () => {
+  const eaten = pagePaths().filter((path) => /npx --no [\w-]+ -/.test(readPage(path)))
+  expect(eaten).toEqual([])
 })
 
 test('a block without such a line, and one that names a test which does not read the page, are told', () => {
