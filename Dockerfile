@@ -8,7 +8,8 @@ COPY tsconfig.json tsconfig.build.json model.fga model.fga.yaml model.allow-list
 COPY scripts/build.ts scripts/licences.ts scripts/
 COPY docker/record-owner.sql docker/record-owner.sql
 COPY docs/errors docs/errors
-COPY docs/install.md docs/install.md
+COPY docs/*.md docs/
+COPY docs/flows docs/flows
 COPY migrations migrations
 COPY sample sample
 COPY src src

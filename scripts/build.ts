@@ -31,6 +31,8 @@ rmSync(dist, { recursive: true, force: true })
 execFileSync('tsc', ['--project', 'tsconfig.build.json'], { cwd: root, stdio: 'inherit' })
 copy('model.fga', 'model.fga.yaml', 'model.allow-list.yaml', 'LICENSE', 'sample', 'docs/errors')
 copy('.env.example', 'docker/record-owner.sql')
+// Messages and settings name them.
+copy('docs/flows', ...globSync('docs/*.md', { cwd: root }))
 copy(...globSync('migrations/[0-9]*.sql', { cwd: root }))
 copy(...globSync(['src/**/*.{js,svg,png,php,txt}', 'packages/vector-index/src/*.wasm'], { cwd: root }))
 const inConsole = await buildConsole()
@@ -39,7 +41,10 @@ for (const file of globSync('**/*.js', { cwd: dist })) mend(file)
 writeFileSync(join(dist, 'package.json'), `${JSON.stringify(released(), null, 2)}\n`)
 chmodSync(join(dist, 'src/bin.js'), 0o755)
 writeFileSync(join(dist, 'LICENSES-OF-OTHERS.txt'), licenceTexts(join(root, 'node_modules'), inConsole))
-cpSync(join(root, 'docs/install.md'), join(dist, 'README.md'))
+writeFileSync(
+  join(dist, 'README.md'),
+  readFileSync(join(root, 'docs/install.md'), 'utf8').replaceAll(/\]\((?=[\w-]+\.md)/g, '](docs/'),
+)
 
 /** What the compiler leaves: our own packages' names, the workers' files, and the commands of a clone. */
 function mend(file: string): void {

@@ -31,11 +31,7 @@ describe('the image', () => {
     const named = [...text('scripts/build.ts').matchAll(/^copy\((.*)\)$/gm)].flatMap(([, paths = '']) =>
       [...paths.matchAll(/'([^']+)'/g)].map(([, path = '']) => path),
     )
-    const read = [
-      ...named.filter((path) => path !== 'packages/console/dist'),
-      'docs/install.md',
-      'tsconfig.build.json',
-    ]
+    const read = [...named.filter((path) => path !== 'packages/console/dist'), 'tsconfig.build.json']
     expect(read).toEqual(expect.arrayContaining(['docs/errors', 'migrations/[0-9]*.sql', 'model.fga']))
     const inStage = (path: string) =>
       stages[0]?.some((one) => path === one || path.startsWith(`${one}/`)) ?? false

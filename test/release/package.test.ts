@@ -107,6 +107,23 @@ describe('the package of the service', () => {
     expect((await readdir(cwd)).sort()).toEqual(['desk-app.jwks.json', 'desk-app.key.json'])
   })
 
+  test('holds every page that a message or a setting of it names, and what its README leads to', async () => {
+    const missing: string[] = []
+    let count = 0
+    const look = (file: string, page: string) => {
+      count += 1
+      if (!existsSync(join(installed, page))) missing.push(`${file}: ${page}`)
+    }
+    for await (const file of glob(['{src,packages}/**/*.js', '.env.example'], { cwd: installed }))
+      for (const line of (await readFile(join(installed, file), 'utf8')).split('\n'))
+        if (!/^\s*(\/\/|\/?\*)/.test(line))
+          for (const [page] of line.matchAll(/\bdocs\/[\w/-]+\.md\b/g)) look(file, page)
+    expect(count).toBeGreaterThan(40)
+    const readme = await readFile(join(installed, 'README.md'), 'utf8')
+    for (const [, page = ''] of readme.matchAll(/\]\(([\w/-]+\.md)/g)) look('README.md', page)
+    expect(missing).toEqual([])
+  })
+
   test('imports only files that are there, its dependencies and what Node has', async () => {
     const { dependencies } = await manifest()
     const known = new Set([
