@@ -1,7 +1,7 @@
 -- Gives the decision record an owner that the service is not: run once, as a superuser, in the service's database.
 --   psql --set service=remit -d remit -f docker/record-owner.sql
 -- From its next start on the service may read the record and add to it, and nothing else: it can neither change nor remove a
--- row, nor drop the table, nor switch off a trigger. An erasure and retention go by two functions of the owner's.
+-- row, nor drop the table or the database, nor switch off a trigger. An erasure and retention go by two functions of the owner's.
 -- Run it again, with the service stopped, before an upgrade that says so: until the next start these belong to the service.
 -- As a superuser: nothing is looked up where the service may create (CVE-2018-1058).
 set search_path = pg_catalog, pg_temp;
@@ -17,6 +17,10 @@ grant usage, create on schema public to :"service";
 create temp table remit_service ();
 alter table remit_service owner to :"service";
 do $$ declare one regprocedure; held regclass; begin
+  -- Nor may the service drop the database from another one. It makes schemas and temporary tables there, as its owner did.
+  execute format('alter database %I owner to remit_record', current_database());
+  execute format('grant connect, create, temporary on database %I to %s', current_database(),
+    (select relowner::regrole from pg_class where oid = 'pg_temp.remit_service'::regclass));
   for held in select oid from pg_class
     where relnamespace = 'public'::regnamespace and relkind = 'r' and relowner = 'remit_record'::regrole loop
     execute format('alter table %s owner to %s', held,

@@ -30,6 +30,7 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
     await admin.connect()
     await admin.query(`create role ${name} login password 'secret'`)
     await admin.query(`create database ${name} owner ${name}`)
+    await admin.query(`revoke all on database ${name} from public`)
     inside = new pg.Client({ connectionString: urlOf(name) })
     await inside.connect()
     await inside.query('create extension vector')
@@ -80,6 +81,28 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
       { subject: 'service:remit' },
     ])
     expect((await guardRecord(service)).isInsertOnly).toBe(true)
+  })
+
+  test('does not go with its database, in which the service may do what it needs and no more', async () => {
+    const { pathname } = new URL(native.databaseUrl ?? '')
+    const beside = new pg.Client({ connectionString: urlOf(pathname.slice(1), name) })
+    await beside.connect()
+    try {
+      for (const statement of [
+        `drop database ${name} with (force)`,
+        `alter database ${name} rename to ${name}_x`,
+        `alter database ${name} owner to current_user`,
+      ])
+        await expect(beside.query(statement)).rejects.toThrow('must be owner of database')
+    } finally {
+      await beside.end()
+    }
+    await service.query('create schema more')
+    await service.query('drop schema more')
+    const { rows } = await inside.query(
+      `select has_database_privilege('${name}', current_database(), 'connect, create, temporary') as may`,
+    )
+    expect(rows).toEqual([{ may: true }])
   })
 
   test('can be copied by the service, sequences too, as a backup does', async () => {
