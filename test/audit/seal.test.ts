@@ -1,678 +1,328 @@
-import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
-import type { DecisionEvent } from '@remit/contract/decision-event'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { operator, record } from '../../src/audit/record.ts'
-import { aliasOf } from '../../src/audit/seal/canonical.ts'
-import { createErasures } from '../../src/audit/seal/erase.ts'
 import { readHeads } from '../../src/audit/seal/heads.ts'
-import { openSealKey, type SealKey } from '../../src/audit/seal/key.ts'
+import { openSealKey } from '../../src/audit/seal/key.ts'
 import { createRetention } from '../../src/audit/seal/retention.ts'
 import { createSealer } from '../../src/audit/seal/sealer.ts'
 import { verifyRecord } from '../../src/audit/seal/verify.ts'
-import { peopleChanged } from '../../src/sources/people/recorded.ts'
-import { createSeal } from '../../src/store/encryption.ts'
-import type { Database, Sql } from '../../src/store/sql.ts'
+import type { Database } from '../../src/store/sql.ts'
+import { describeDatabases } from '../support/backends.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { needsPostgres } from '../support/native.ts'
+import {
+  asOwner,
+  clock,
+  database,
+  folder,
+  key,
+  newTxn,
+  numbers,
+  openSealed,
+  read,
+  seal,
+  sealed,
+  verify,
+  who,
+} from './world-seal.ts'
 
-const who = (subject: `user:${string}`, txn = 't_1') =>
-  ({ subject, actors: ['agent:research-bot'], client: 'bot', txn, delegation: 'd_1' }) as const
-const read = (document_id: string): DecisionEvent => ({
-  event: 'document_read',
-  document_id,
-  released: { proof: 'asked' },
-  model_id: 'm_1',
-  openfga_request_ids: [],
-})
-const asked = {
-  event: 'retrieved',
-  query_hmac: 'h',
-  model_id: 'm_1',
-  consistency: 'fast',
-  mode: 'hybrid',
-  openfga_request_ids: [],
-  released: [],
-  considered: 0,
-  denied: 0,
-  passed_over: 0,
-  errors: 0,
-  complete: true,
-} as const
+describeDatabases('the sealed record', (kind) => {
+  openSealed(kind)
 
-describe.each([
-  { kind: 'pglite', options: {} },
-  { kind: 'postgres', options: needsPostgres },
-] as const)('the sealed record', ({ kind, options }) => {
-  describe(`on ${kind}`, options, () => {
-    let database: Database
-    let folder: string
-    let key: SealKey
-    let now = Date.now()
-    const clock = { now: () => now }
-    const newTxn = () => 't_job'
+  test('is whole where nobody touched it, and seals nothing twice', async () => {
+    const [, , , , , , , last] = await sealed()
+    expect(await seal()).toBe(0)
+    const verified = await verify()
+    expect(verified).toMatchObject({ records: 8, seals: 2, waiting: 0, found: 0, findings: [] })
+    expect(verified.head?.seal).toBe(2)
+    await record(database, who('user:anne'), read('late'))
+    expect(await verify()).toMatchObject({ records: 8, waiting: 1, found: 0 })
+    expect((await numbers()).at(-1)).toBeGreaterThan(last ?? 0)
+  })
 
-    beforeAll(async () => {
-      folder = await mkdtemp(join(tmpdir(), 'remit-seal-'))
-      key = await openSealKey(folder)
-      database = await openTestDatabase(kind)
-    })
-    afterAll(async () => {
-      await database?.close()
-      await rm(folder, { recursive: true, force: true })
-    })
-    beforeEach(async () => {
-      now = Date.now()
-      await asOwner(
-        'delete from record_leaves; delete from record_seals; delete from decision_records; delete from record_gaps; delete from record_people; delete from agent_baselines; delete from record_given; delete from record_who',
+  test.each([
+    ['its subject', `subject = 'user:bob'`],
+    ['its time', `at = at + interval '1 microsecond'`],
+    ['its agents', `actors = '{agent:other}'`],
+    ['how it went', `decision = 'denied'`],
+    ['what it was about', `objects = '{}'`],
+    ['its detail', `detail = detail || '{"document_id": "x"}'`],
+    ['its trace', `trace_id = 'x'`],
+    ['to whom it looks erased', `subject = (select alias from record_people where subject = 'user:anne')`],
+  ])('shows a record that was edited in %s, and which', async (_, change) => {
+    const [, second] = await sealed()
+    await asOwner(`update decision_records set ${change} where record_no = ${second}`)
+    const { found, findings } = await verify()
+    expect(found).toBe(1)
+    expect(findings).toMatchObject([{ seal: 1, record: second }])
+  })
+
+  test('shows a record that was removed, one at the end too', async () => {
+    const all = await sealed()
+    await asOwner(`delete from decision_records where record_no in (${all[2]}, ${all[7]})`)
+    expect((await verify()).findings).toEqual([
+      { kind: 'removed', seal: 1, record: all[2] },
+      { kind: 'removed', seal: 2, record: all[7] },
+    ])
+  })
+
+  test('shows two records that changed places, within a seal and across', async () => {
+    const all = await sealed()
+    const columns = ['at', 'txn', 'subject', 'objects', 'detail'].map((one) => `${one} = o.${one}`).join(', ')
+    const swap = (one = 0, other = 0) =>
+      asOwner(
+        `update decision_records d set ${columns} from decision_records o
+         where (d.record_no, o.record_no) in ((${one}, ${other}), (${other}, ${one}))`,
       )
-    })
-    afterEach(() => asOwner('select 1'))
+    await swap(all[0], all[1])
+    await swap(all[2], all[6])
+    expect((await verify()).findings).toEqual([
+      { kind: 'swapped', seal: 1, record: all[0], other: all[1] },
+      { kind: 'swapped', seal: 1, record: all[2], other: all[6] },
+    ])
+  })
 
-    const seal = () => createSealer({ database, key, clock }).seal()
-    const erasures = (on = database) => createErasures({ database: on, clock, newTxn, seal, pauseMs: 1 })
-    const verify = (heads: Awaited<ReturnType<typeof readHeads>> = []) =>
-      verifyRecord(database, { publicKey: key.publicKey, heads, now })
-    /** As whoever owns the tables could. */
-    const asOwner = (statements: string) =>
-      database.transaction(async (sql) => {
-        const tables = ['decision_records', 'record_seals', 'record_leaves', 'record_given', 'record_who']
-        for (const table of tables) await sql.query(`alter table ${table} disable trigger user`)
-        for (const one of statements.split('; ')) await sql.query(one)
-        for (const table of tables) await sql.query(`alter table ${table} enable trigger user`)
+  test('shows a record that was put between others, and one that nobody seals', async () => {
+    const all = await sealed()
+    await asOwner(
+      `insert into decision_records (record_no, at, txn, event, subject, actors, client, detail)
+       overriding system value select record_no - 100000, at - interval '1 hour', txn, event, subject, actors, client, detail
+       from decision_records where record_no = ${all[0]}`,
+    )
+    expect((await verify()).findings).toEqual([{ kind: 'unsealed', record: (all[0] ?? 0) - 100_000 }])
+    clock.pass(120_000)
+    await record(database, who('user:anne'), read('x'))
+    await asOwner(`update decision_records set at = at - interval '1 minute' where record_no > ${all[7]}`)
+    expect((await verify()).findings).toContainEqual(
+      expect.objectContaining({ kind: 'unsealed', detail: '1 record was never sealed' }),
+    )
+  })
+
+  test.each([
+    ['leaves somebody out', `delete from record_given where record_no = `, 1],
+    ['has another document', `update record_given set document_id = 'x' where record_no = `, 1],
+    ['has another time', `update record_given set at = at - interval '1 us' where record_no = `, 1],
+    [
+      'has somebody else',
+      `insert into record_who (subject, actors, client) select 'user:bob', actors, client from record_who limit 1;
+       update record_given set who = (select max(who) from record_who) where record_no = `,
+      1,
+    ],
+    [
+      'calls a person erased who is not',
+      `update record_who set subject = (select alias from record_people where subject = 'user:anne') where subject = 'user:anne' or 0 = `,
+      4,
+    ],
+    [
+      'has what was never given',
+      `insert into record_given select 'secret', at, record_no, who from record_given where record_no = `,
+      1,
+    ],
+    [
+      'has a record that does not exist',
+      `insert into record_given select document_id, at, record_no - 1000000, who from record_given where record_no = `,
+      0,
+    ],
+  ])('shows a list of who was given what that %s', async (_, change, count) => {
+    const [, second = 0] = await sealed()
+    await asOwner(`${change.replace(/;\n */, '; ')}${second}`)
+    const { findings, found } = await verify()
+    expect(found).toBe(Math.max(count, 1))
+    expect(findings.every(({ kind }) => kind === 'listed_otherwise')).toBe(true)
+  })
+
+  test('shows seals that were edited, left out or made with another key', async () => {
+    await sealed()
+    await asOwner(`update record_seals set sealed_at = sealed_at - interval '1 day' where seal_no = 1`)
+    expect((await verify()).findings).toMatchObject([{ kind: 'seal_changed', seal: 1 }])
+    await asOwner(`update record_seals set sealed_at = sealed_at + interval '1 day' where seal_no = 1`)
+    expect((await verify()).found).toBe(0)
+    await asOwner(
+      'update record_leaves set digests = set_byte(digests, 2, (get_byte(digests, 2) + 1) % 256) where seal_no = 2',
+    )
+    expect((await verify()).findings).toContainEqual(
+      expect.objectContaining({ kind: 'seal_changed', seal: 2 }),
+    )
+    await asOwner('delete from record_leaves where seal_no = 1; delete from record_seals where seal_no = 1')
+    expect((await verify()).findings).toContainEqual(
+      expect.objectContaining({ kind: 'seal_missing', seal: 1 }),
+    )
+
+    await asOwner('delete from record_leaves; delete from record_seals')
+    const other = await openSealKey(await mkdtemp(join(folder, 'other-')))
+    await createSealer({ database, key: other, clock }).seal()
+    expect((await verify()).findings).toMatchObject([{ kind: 'foreign_key', seal: 1 }])
+  })
+
+  test('shows against a head kept elsewhere that its tail was cut off, or that it was all sealed anew', async () => {
+    const all = await sealed()
+    const heads = await readHeads(database, { after: 0, limit: 100 })
+    expect((await verify(heads)).found).toBe(0)
+    await asOwner(
+      `delete from record_leaves where seal_no = 2; delete from record_seals where seal_no = 2; delete from decision_records where record_no > ${all[3]}; delete from record_given where record_no > ${all[3]}`,
+    )
+    expect((await verify()).found).toBe(0)
+    expect((await verify(heads)).findings).toMatchObject([{ kind: 'truncated', seal: 2 }])
+    // By somebody who has the key as well.
+    await asOwner(
+      `delete from record_leaves; delete from record_seals; delete from record_given; update decision_records set subject = 'user:bob'`,
+    )
+    await seal()
+    expect((await verify()).found).toBe(0)
+    expect((await verify(heads)).findings).toContainEqual(
+      expect.objectContaining({ kind: 'head_differs', seal: 1 }),
+    )
+  })
+
+  test('goes on from a head that was kept: what was done since is found, and the head is compared first', async () => {
+    const all = await sealed()
+    const heads = await readHeads(database, { after: 1, limit: 1 })
+    const resume = (from = heads) =>
+      verifyRecord(database, { publicKey: key.publicKey, heads: from, from: 2, now: clock.now() })
+    expect(await resume()).toMatchObject({ found: 0, records: 4, seals: 1 })
+    await record(database, who('user:anne'), read('later'))
+    await seal()
+    expect(await resume()).toMatchObject({ found: 0, records: 5, seals: 2, waiting: 0 })
+    await asOwner(`update decision_records set client = 'x' where record_no in (${all[0]}, ${all[5]})`)
+    expect((await resume()).findings).toEqual([{ kind: 'changed', seal: 2, record: all[5] }])
+    const [head] = heads
+    const other = head === undefined ? [] : [{ ...head, head: '0'.repeat(64) }]
+    expect((await resume(other)).findings).toContainEqual(
+      expect.objectContaining({ kind: 'head_differs', seal: 2 }),
+    )
+    // Of what was never sealed, that which came since.
+    await asOwner(
+      `insert into decision_records (record_no, at, txn, event, subject, actors, client, detail)
+       overriding system value select record_no + 1000, at - interval '1 hour', txn, event, subject, actors, client, detail
+       from decision_records where record_no = ${all[7]}`,
+    )
+    expect((await resume()).findings).toContainEqual(expect.objectContaining({ kind: 'unsealed' }))
+  })
+
+  test('passes by what was rolled back, and a crash leaves a batch sealed or not at all', async () => {
+    await record(database, who('user:anne'), read('a'))
+    await database
+      .transaction(async (sql) => {
+        await record(sql, who('user:anne'), read('b'))
+        throw new Error('rolled back')
       })
-    const numbers = async (): Promise<number[]> =>
-      (await database.query<{ record_no: number }>('select record_no from decision_records order by 1')).map(
-        ({ record_no }) => record_no,
-      )
-    /** Eight records in two seals. */
-    async function sealed(): Promise<number[]> {
-      for (const document of ['a', 'b', 'c', 'd']) await record(database, who('user:anne'), read(document))
-      await seal()
-      for (const document of ['e', 'f', 'g', 'h']) await record(database, who('user:bob'), read(document))
-      await seal()
-      return numbers()
-    }
-
-    test('is whole where nobody touched it, and seals nothing twice', async () => {
-      const [, , , , , , , last] = await sealed()
-      expect(await seal()).toBe(0)
-      const verified = await verify()
-      expect(verified).toMatchObject({ records: 8, seals: 2, waiting: 0, found: 0, findings: [] })
-      expect(verified.head?.seal).toBe(2)
-      await record(database, who('user:anne'), read('late'))
-      expect(await verify()).toMatchObject({ records: 8, waiting: 1, found: 0 })
-      expect((await numbers()).at(-1)).toBeGreaterThan(last ?? 0)
-    })
-
-    test.each([
-      ['its subject', `subject = 'user:bob'`],
-      ['its time', `at = at + interval '1 microsecond'`],
-      ['its agents', `actors = '{agent:other}'`],
-      ['how it went', `decision = 'denied'`],
-      ['what it was about', `objects = '{}'`],
-      ['its detail', `detail = detail || '{"document_id": "x"}'`],
-      ['its trace', `trace_id = 'x'`],
-      ['to whom it looks erased', `subject = (select alias from record_people where subject = 'user:anne')`],
-    ])('shows a record that was edited in %s, and which', async (_, change) => {
-      const [, second] = await sealed()
-      await asOwner(`update decision_records set ${change} where record_no = ${second}`)
-      const { found, findings } = await verify()
-      expect(found).toBe(1)
-      expect(findings).toMatchObject([{ seal: 1, record: second }])
-    })
-
-    test('shows a record that was removed, one at the end too', async () => {
-      const all = await sealed()
-      await asOwner(`delete from decision_records where record_no in (${all[2]}, ${all[7]})`)
-      expect((await verify()).findings).toEqual([
-        { kind: 'removed', seal: 1, record: all[2] },
-        { kind: 'removed', seal: 2, record: all[7] },
-      ])
-    })
-
-    test('shows two records that changed places, within a seal and across', async () => {
-      const all = await sealed()
-      const columns = ['at', 'txn', 'subject', 'objects', 'detail']
-        .map((one) => `${one} = o.${one}`)
-        .join(', ')
-      const swap = (one = 0, other = 0) =>
-        asOwner(
-          `update decision_records d set ${columns} from decision_records o
-           where (d.record_no, o.record_no) in ((${one}, ${other}), (${other}, ${one}))`,
-        )
-      await swap(all[0], all[1])
-      await swap(all[2], all[6])
-      expect((await verify()).findings).toEqual([
-        { kind: 'swapped', seal: 1, record: all[0], other: all[1] },
-        { kind: 'swapped', seal: 1, record: all[2], other: all[6] },
-      ])
-    })
-
-    test('shows a record that was put between others, and one that nobody seals', async () => {
-      const all = await sealed()
-      await asOwner(
-        `insert into decision_records (record_no, at, txn, event, subject, actors, client, detail)
-         overriding system value select record_no - 100000, at - interval '1 hour', txn, event, subject, actors, client, detail
-         from decision_records where record_no = ${all[0]}`,
-      )
-      expect((await verify()).findings).toEqual([{ kind: 'unsealed', record: (all[0] ?? 0) - 100_000 }])
-      now += 120_000
-      await record(database, who('user:anne'), read('x'))
-      await asOwner(`update decision_records set at = at - interval '1 minute' where record_no > ${all[7]}`)
-      expect((await verify()).findings).toContainEqual(
-        expect.objectContaining({ kind: 'unsealed', detail: '1 record was never sealed' }),
-      )
-    })
-
-    test.each([
-      ['leaves somebody out', `delete from record_given where record_no = `, 1],
-      ['has another document', `update record_given set document_id = 'x' where record_no = `, 1],
-      ['has another time', `update record_given set at = at - interval '1 us' where record_no = `, 1],
-      [
-        'has somebody else',
-        `insert into record_who (subject, actors, client) select 'user:bob', actors, client from record_who limit 1;
-         update record_given set who = (select max(who) from record_who) where record_no = `,
-        1,
-      ],
-      [
-        'calls a person erased who is not',
-        `update record_who set subject = (select alias from record_people where subject = 'user:anne') where subject = 'user:anne' or 0 = `,
-        4,
-      ],
-      [
-        'has what was never given',
-        `insert into record_given select 'secret', at, record_no, who from record_given where record_no = `,
-        1,
-      ],
-      [
-        'has a record that does not exist',
-        `insert into record_given select document_id, at, record_no - 1000000, who from record_given where record_no = `,
-        0,
-      ],
-    ])('shows a list of who was given what that %s', async (_, change, count) => {
-      const [, second = 0] = await sealed()
-      await asOwner(`${change.replace(/;\n */, '; ')}${second}`)
-      const { findings, found } = await verify()
-      expect(found).toBe(Math.max(count, 1))
-      expect(findings.every(({ kind }) => kind === 'listed_otherwise')).toBe(true)
-    })
-
-    test('shows seals that were edited, left out or made with another key', async () => {
-      await sealed()
-      await asOwner(`update record_seals set sealed_at = sealed_at - interval '1 day' where seal_no = 1`)
-      expect((await verify()).findings).toMatchObject([{ kind: 'seal_changed', seal: 1 }])
-      await asOwner(`update record_seals set sealed_at = sealed_at + interval '1 day' where seal_no = 1`)
-      expect((await verify()).found).toBe(0)
-      await asOwner(
-        'update record_leaves set digests = set_byte(digests, 2, (get_byte(digests, 2) + 1) % 256) where seal_no = 2',
-      )
-      expect((await verify()).findings).toContainEqual(
-        expect.objectContaining({ kind: 'seal_changed', seal: 2 }),
-      )
-      await asOwner('delete from record_leaves where seal_no = 1; delete from record_seals where seal_no = 1')
-      expect((await verify()).findings).toContainEqual(
-        expect.objectContaining({ kind: 'seal_missing', seal: 1 }),
-      )
-
-      await asOwner('delete from record_leaves; delete from record_seals')
-      const other = await openSealKey(await mkdtemp(join(folder, 'other-')))
-      await createSealer({ database, key: other, clock }).seal()
-      expect((await verify()).findings).toMatchObject([{ kind: 'foreign_key', seal: 1 }])
-    })
-
-    test('shows against a head kept elsewhere that its tail was cut off, or that it was all sealed anew', async () => {
-      const all = await sealed()
-      const heads = await readHeads(database, { after: 0, limit: 100 })
-      expect((await verify(heads)).found).toBe(0)
-      await asOwner(
-        `delete from record_leaves where seal_no = 2; delete from record_seals where seal_no = 2; delete from decision_records where record_no > ${all[3]}; delete from record_given where record_no > ${all[3]}`,
-      )
-      expect((await verify()).found).toBe(0)
-      expect((await verify(heads)).findings).toMatchObject([{ kind: 'truncated', seal: 2 }])
-      // By somebody who has the key as well.
-      await asOwner(
-        `delete from record_leaves; delete from record_seals; delete from record_given; update decision_records set subject = 'user:bob'`,
-      )
-      await seal()
-      expect((await verify()).found).toBe(0)
-      expect((await verify(heads)).findings).toContainEqual(
-        expect.objectContaining({ kind: 'head_differs', seal: 1 }),
-      )
-    })
-
-    test('goes on from a head that was kept: what was done since is found, and the head is compared first', async () => {
-      const all = await sealed()
-      const heads = await readHeads(database, { after: 1, limit: 1 })
-      const resume = (from = heads) =>
-        verifyRecord(database, { publicKey: key.publicKey, heads: from, from: 2, now })
-      expect(await resume()).toMatchObject({ found: 0, records: 4, seals: 1 })
-      await record(database, who('user:anne'), read('later'))
-      await seal()
-      expect(await resume()).toMatchObject({ found: 0, records: 5, seals: 2, waiting: 0 })
-      await asOwner(`update decision_records set client = 'x' where record_no in (${all[0]}, ${all[5]})`)
-      expect((await resume()).findings).toEqual([{ kind: 'changed', seal: 2, record: all[5] }])
-      const [head] = heads
-      const other = head === undefined ? [] : [{ ...head, head: '0'.repeat(64) }]
-      expect((await resume(other)).findings).toContainEqual(
-        expect.objectContaining({ kind: 'head_differs', seal: 2 }),
-      )
-      // Of what was never sealed, that which came since.
-      await asOwner(
-        `insert into decision_records (record_no, at, txn, event, subject, actors, client, detail)
-         overriding system value select record_no + 1000, at - interval '1 hour', txn, event, subject, actors, client, detail
-         from decision_records where record_no = ${all[7]}`,
-      )
-      expect((await resume()).findings).toContainEqual(expect.objectContaining({ kind: 'unsealed' }))
-    })
-
-    test('passes by what was rolled back, and a crash leaves a batch sealed or not at all', async () => {
-      await record(database, who('user:anne'), read('a'))
-      await database
-        .transaction(async (sql) => {
-          await record(sql, who('user:anne'), read('b'))
-          throw new Error('rolled back')
-        })
-        .catch(() => undefined)
-      await record(database, who('user:anne'), read('c'))
-      for (const statement of [
-        'insert into record_seals',
-        'insert into record_leaves',
-        'insert into record_gaps',
-      ]) {
-        const failing: Database = {
-          ...database,
-          transaction: (work) =>
-            database.transaction((sql) =>
-              work({
-                query: async (text, values) => {
-                  if (text.includes(statement)) throw new Error('crash')
-                  return sql.query(text, values)
-                },
-              }),
-            ),
-        }
-        await expect(createSealer({ database: failing, key, clock }).seal()).rejects.toThrow('crash')
-        expect(await verify()).toMatchObject({ seals: 0, waiting: 2, found: 0 })
-      }
-      expect(await seal()).toBe(2)
-      expect(await verify()).toMatchObject({ records: 2, seals: 1, found: 0 })
-      const [first] = await numbers()
-      const gaps = await database.query('select from_no, to_no from record_gaps where from_no > $1', [
-        first ?? 0,
-      ])
-      expect(gaps).toEqual([{ from_no: (first ?? 0) + 1, to_no: (first ?? 0) + 1 }])
-      // Nobody can have that number any more, once no transaction of the whole server is older.
-      now += 3_600_001
-      const left = async () => {
-        await record(database, who('user:anne'), read('d'))
-        await seal()
-        return database.query('select 1 from record_gaps')
-      }
-      await expect.poll(left, { timeout: 30_000, interval: 100 }).toEqual([])
-    }, 60_000)
-
-    test.each([
-      ['is erased in them, with the record whole', false],
-      ['stays in those of before, with the record whole', true],
-    ])('somebody whom the kept words of a question name %s', async (_, isOlder) => {
-      const words = ['what did user:anne do?', 'user:anne', 'user:anne and user:carol\nuser:dan\tuser:dan']
-      for (const query of words)
-        await record(database, who('user:bob'), { ...asked, query, ...(!isOlder && { erasable: true }) })
-      await seal()
-      const heads = await readHeads(database, { after: 0, limit: 100 })
-      const kept = async () => JSON.stringify(await database.query('select detail from decision_records'))
-      for (const [erased, others] of [
-        ['anne', ['bob', 'carol']],
-        ['dan', ['bob', 'carol']],
-        ['bob', ['carol']],
-        ['carol', []],
-      ] as const) {
-        await erasures().erase(`user:${erased}`)
-        await seal()
-        expect(await verify(heads)).toMatchObject({ found: 0 })
-        const left = await kept()
-        if (!isOlder) expect(left).not.toContain(`user:${erased}`)
-        if ((others as readonly string[]).includes('bob')) expect(left).toContain('what did ')
-        else expect(left).not.toContain('what did ')
-      }
-    })
-
-    test('a person is erased by the destruction of their key, and the chain stays whole', async () => {
-      await sealed()
-      await record(database, who('user:carol', 't_c'), {
-        event: 'access_changed',
-        writes: ['user:anne viewer document:x', 'user:annex viewer document:x'],
-        deletes: [],
-        ends: ['user:anne viewer document:x until 2027-01-01T00:00:00Z'],
-      })
-      await record(database, operator('t_op'), {
-        event: 'command',
-        command: 'person_add',
-        arguments: { key: 'anne', name: 'Anne Berger' },
-      })
-      await record(database, who('user:anne'), {
-        event: 'connection_made',
-        connection: 'c_1',
-        provider: 'mail',
-        account: 'anne@mail.example',
-      })
-      await record(database, operator('t_lost'), {
-        event: 'connection_broken',
-        connection: 'c_1',
-        provider: 'mail',
-        account: 'anne@mail.example',
-        user: 'user:anne',
-      })
-      const people = [
-        { account: 'anne.berger@corp.example', subject: 'user:anne' },
-        { account: 'bob@corp.example', subject: 'user:bob' },
-      ]
-      const source = { source: 'wiki', people, erasable: true } as const
-      await record(database, who('user:carol'), { event: 'source_people_proposed', ...source })
-      await record(
-        database,
-        who('user:dan'),
-        peopleChanged(
-          createSeal(randomBytes(32)),
-          'wiki',
-          people.map((one) => ({ ...one, state: 'linked' })),
-        ),
-      )
-      await seal()
-      await record(database, who('user:anne'), read('not sealed yet'))
-      const heads = await readHeads(database, { after: 0, limit: 100 })
-      const { alias, records } = await erasures().erase('user:anne')
-      expect(records).toBe(11)
-      const left = JSON.stringify(await database.query('select * from decision_records'))
-      expect(left).not.toMatch(/user:anne\b|Anne Berger|anne@mail|anne\.berger|"anne"/)
-      expect(left).toContain('user:annex')
-      expect(left).toContain('bob@corp.example')
-      expect(left).toContain(alias)
-      expect(
-        await database.query('select subject, key from record_people where alias = $1', [alias]),
-      ).toEqual([{ subject: null, key: null }])
-      const after = await verify()
-      expect(after).toMatchObject({ found: 0 })
-      expect((await verify(heads)).found).toBe(0)
-      await seal()
-      expect(await verify()).toMatchObject({ found: 0, waiting: 0 })
-      // Whoever comes back is somebody else.
-      await record(database, who('user:anne'), read('again'))
-      await seal()
-      expect((await erasures().erase('user:anne')).alias).not.toBe(alias)
-      expect(await verify()).toMatchObject({ found: 0 })
-    })
-
-    test('keeps older records of a source’s people as they were sealed, but for the person', async () => {
-      const people = [{ account: 'anne.berger@corp.example', subject: 'user:anne' }]
-      await asOwner(
-        `insert into decision_records (txn, event, subject, actors, client, detail) values ('t_1', 'source_people_proposed',
-         'user:carol', '{}', 'console', '${JSON.stringify({ source: 'wiki', people })}')`,
-      )
-      await seal()
-      const { alias } = await erasures().erase('user:anne')
-      expect(await database.query(`select detail from decision_records where txn = 't_1'`)).toEqual([
-        { detail: { source: 'wiki', people: [{ account: 'anne.berger@corp.example', subject: alias }] } },
-      ])
-      expect(await verify()).toMatchObject({ found: 0 })
-    })
-
-    test('shows a record that was hidden by an erasure of which the record says nothing', async () => {
-      const [, second = 0] = await sealed()
-      await database.query(`update record_people set erasing_since = now() where subject = 'user:anne'`)
-      await database.query(
-        `select record_erase(alias, array[record_no], array[alias], array[detail])
-         from decision_records, record_people p where record_no = $1 and p.subject = 'user:anne'`,
-        [second],
-      )
-      expect((await verify()).findings).toMatchObject([{ kind: 'erased_without_erasure', record: second }])
-    })
-
-    const retrieved = (query: string): DecisionEvent => ({
-      event: 'retrieved',
-      query_hmac: 'h',
-      query,
-      model_id: 'm_1',
-      consistency: 'fast',
-      mode: 'hybrid',
-      openfga_request_ids: [],
-      released: [],
-      considered: 0,
-      denied: 0,
-      passed_over: 0,
-      errors: 0,
-      complete: true,
-    })
-    const inWords = { provider: 'mail', connection: 'c_1', account: 'mallory@mail.example' }
-    const commandOf = (command: string, given: object): DecisionEvent => ({
-      event: 'command',
-      command,
-      arguments: { ...given },
-    })
-    /** Each names mallory, or something of hers, in its detail; all but two in nothing else. */
-    const naming: readonly DecisionEvent[] = [
-      { event: 'access_changed', writes: ['user:mallory viewer document:secret'], deletes: [] },
-      commandOf('admin_add', { subject: 'user:mallory', roles: ['security.write'] }),
-      commandOf('person_add', { key: 'mallory', name: 'Mallory Berg' }),
-      { event: 'person_disabled', user: 'user:mallory' },
-      { event: 'account_linked', issuer: 'https://idp.example', sub: 'x-77', person: 'mallory' },
-      retrieved('the merger'),
-      { event: 'connection_made', ...inWords },
-    ]
-    async function namingSealed(): Promise<void> {
-      for (const decision of naming) {
-        const isHers = decision.event === 'retrieved' || decision.event === 'connection_made'
-        await record(database, isHers ? who('user:mallory') : operator('t_op'), decision)
-      }
-      await seal()
-    }
-
-    test('shows each alias of nobody erased that stands in a detail, with her key at hand and without', async () => {
-      await namingSealed()
-      const heads = await readHeads(database, { after: 0, limit: 100 })
-      expect((await verify(heads)).found).toBe(0)
-      const [mallory] = await database.query<{ alias: string; key: Uint8Array }>(
-        `select alias, key from record_people where subject = 'user:mallory'`,
-      )
-      if (mallory === undefined) throw new Error('She has no key.')
-      const { alias, key: hers } = mallory
-      const masks: readonly (readonly [string, string])[] = [
-        ['user:mallory', alias],
-        ['"mallory"', `"${alias}"`],
-        ...Object.entries({
-          name: 'Mallory Berg',
-          sub: 'x-77',
-          query: 'the merger',
-          account: inWords.account,
-        }).map(([name, value]) => [value, aliasOf(hers, `${name} ${value}`)] as const),
-      ]
-      const all = await numbers()
-      for (const [from, to] of masks)
-        await asOwner(`update decision_records set detail = replace(detail::text, '${from}', '${to}')::jsonb`)
-      const hidden = all.map((number) => ({ kind: 'erased_without_erasure', record: number }))
-      expect((await verify(heads)).findings).toMatchObject(hidden)
-      // Without her key nobody can tell whose they were; her own two rows name her still, and do not fit.
-      await asOwner(`delete from record_people where subject = 'user:mallory'`)
-      expect((await verify(heads)).findings).toEqual(
-        expect.arrayContaining(hidden.slice(0, 5).map((finding) => expect.objectContaining(finding))),
-      )
-      expect((await verify(heads)).found).toBe(all.length)
-    })
-
-    test('finds nothing where they were erased, nor in words of somebody that look like an alias', async () => {
-      await namingSealed()
-      await record(database, who('user:anne'), retrieved(`erased:${'a'.repeat(22)}`))
-      await seal()
-      await erasures().erase('user:mallory')
-      const left = JSON.stringify(await database.query('select * from decision_records'))
-      expect(left).not.toMatch(/mallory|Berg|x-77|merger/)
-      expect(left).toContain(`erased%3A${'a'.repeat(22)}`)
-      expect(await verify()).toMatchObject({ found: 0 })
-    })
-
-    test('shows a seal before the first, and a drop of what no retention takes', async () => {
-      const all = await sealed()
-      await asOwner(`insert into record_seals select 0, sealed_at, records, first_no, last_no, sealed_to, newest_at, digest, head,
-        public_key, signature from record_seals where seal_no = 1`)
-      expect((await verify()).findings).toMatchObject([{ kind: 'seal_changed', seal: 0 }])
-      await asOwner(
-        `delete from record_seals where seal_no = 0; delete from record_leaves where seal_no = 1;
-        delete from decision_records where record_no <= ${all[3]}`.replaceAll(';\n', '; '),
-      )
-      await record(database, operator('t_9'), {
-        event: 'records_dropped',
-        to_seal: 1,
-        records: 4,
-        before: new Date(now).toISOString(),
-      })
-      await seal()
-      const { findings } = await verify()
-      expect(findings).toContainEqual(expect.objectContaining({ kind: 'removed', seal: 1 }))
-      // Who was given the four is listed still.
-      expect(findings.filter(({ kind }) => kind === 'listed_otherwise')).toHaveLength(4)
-    })
-
-    test('what is sealed while the erasing process stands still before its last statement is erased as well', async () => {
-      await sealed()
-      let transactions = 0
-      const late = async () => {
-        await record(database, who('user:anne'), read('late'))
-        await seal()
-      }
-      const standing: Database = {
-        ...database,
-        query: async (text, values) => {
-          if (text.includes('erased_at = $2')) await late()
-          return database.query(text, values)
-        },
-        transaction: async (work) => {
-          transactions += 1
-          // The one that drops the key, after the beginning, two batches, and one with nothing in it.
-          if (transactions === 5) await late()
-          return database.transaction(work)
-        },
-      }
-      const { records } = await erasures(standing).erase('user:anne')
-      expect(records).toBe(5)
-      expect(JSON.stringify(await database.query('select * from decision_records'))).not.toMatch(
-        /user:anne\b/,
-      )
-      expect(await verify()).toMatchObject({ found: 0 })
-    })
-
-    test('two people whom one record names are erased at once, and neither comes back', async () => {
-      const writes = ['user:anne viewer document:x', 'user:bob viewer document:x']
-      await record(database, who('user:carol'), { event: 'access_changed', writes, deletes: [] })
-      await record(database, who('user:carol'), { ...asked, query: 'user:anne and user:bob', erasable: true })
-      await seal()
-      const met = Promise.withResolvers<void>()
-      const other = met.promise.then(() => erasures().erase('user:bob'))
-      // Between what the first one reads and what it writes, as far as the second one gets.
-      const meeting = (sql: Sql): Sql => ({
-        query: async (text, values) => {
-          if (text.includes('record_erase')) {
-            met.resolve()
-            await Promise.race([other, setTimeout(1_000)])
-          }
-          return sql.query(text, values)
-        },
-      })
-      const standing: Database = {
-        ...database,
-        ...meeting(database),
-        transaction: (work) => database.transaction((sql) => work(meeting(sql))),
-      }
-      await erasures(standing).erase('user:anne')
-      await other
-      expect(JSON.stringify(await database.query('select * from decision_records'))).not.toMatch(
-        /user:(anne|bob)/,
-      )
-      await seal()
-      expect(await verify()).toMatchObject({ found: 0 })
-    })
-
-    test('an erasure that a crash cut short goes on by itself', async () => {
-      await sealed()
+      .catch(() => undefined)
+    await record(database, who('user:anne'), read('c'))
+    for (const statement of [
+      'insert into record_seals',
+      'insert into record_leaves',
+      'insert into record_gaps',
+    ]) {
       const failing: Database = {
         ...database,
         transaction: (work) =>
           database.transaction((sql) =>
             work({
               query: async (text, values) => {
-                if (text.includes('erased_at = $2')) throw new Error('crash')
+                if (text.includes(statement)) throw new Error('crash')
                 return sql.query(text, values)
               },
             }),
           ),
       }
-      await expect(erasures(failing).erase('user:anne')).rejects.toThrow('crash')
-      expect(await verify()).toMatchObject({ found: 0 })
-      await erasures().mend()
-      expect(await database.query('select 1 from record_people where subject = $1', ['user:anne'])).toEqual(
-        [],
-      )
-      expect(await verify()).toMatchObject({ found: 0 })
-    })
+      await expect(createSealer({ database: failing, key, clock }).seal()).rejects.toThrow('crash')
+      expect(await verify()).toMatchObject({ seals: 0, waiting: 2, found: 0 })
+    }
+    expect(await seal()).toBe(2)
+    expect(await verify()).toMatchObject({ records: 2, seals: 1, found: 0 })
+    const [first] = await numbers()
+    const gaps = await database.query('select from_no, to_no from record_gaps where from_no > $1', [
+      first ?? 0,
+    ])
+    expect(gaps).toEqual([{ from_no: (first ?? 0) + 1, to_no: (first ?? 0) + 1 }])
+    // Nobody can have that number any more, once no transaction of the whole server is older.
+    clock.pass(3_600_001)
+    const left = async () => {
+      await record(database, who('user:anne'), read('d'))
+      await seal()
+      return database.query('select 1 from record_gaps')
+    }
+    await expect.poll(left, { timeout: 30_000, interval: 100 }).toEqual([])
+  }, 60_000)
 
-    test('retention takes whole seals off the beginning, says so, and the chain still verifies', async () => {
-      const all = await sealed()
-      const heads = await readHeads(database, { after: 0, limit: 100 })
-      const drop = createRetention({ database, clock, newTxn, days: 30 })
-      await asOwner(
-        `update decision_records set at = at - interval '40 days' where record_no <= ${all[3]}; delete from record_leaves; delete from record_seals`,
-      )
-      await seal()
-      expect(await drop()).toBe(0)
-      await asOwner(
-        `delete from record_leaves; delete from record_seals; delete from decision_records; delete from record_given`,
-      )
-      await record(database, who('user:anne'), read('old'))
-      await asOwner(`update decision_records set at = at - interval '40 days'`)
-      await seal()
-      await record(database, who('user:anne'), read('new'))
-      await seal()
-      expect(await drop()).toBe(1)
-      await seal()
-      expect(await verify()).toMatchObject({
-        found: 0,
-        dropped: { seals: 1, records: 1 },
-        records: 2,
-        seals: 3,
-      })
-      // Not by a word that the record does not hold, and not what is younger than any retention may be.
-      await asOwner(`delete from decision_records where event = 'records_dropped'`)
-      expect((await verify()).findings).toContainEqual(expect.objectContaining({ kind: 'removed', seal: 1 }))
-      await expect(database.query('select record_drop_oldest(now())')).rejects.toThrow('30 days')
-      expect(heads).toHaveLength(2)
+  test('shows a seal before the first, and a drop of what no retention takes', async () => {
+    const all = await sealed()
+    await asOwner(`insert into record_seals select 0, sealed_at, records, first_no, last_no, sealed_to, newest_at, digest, head,
+      public_key, signature from record_seals where seal_no = 1`)
+    expect((await verify()).findings).toMatchObject([{ kind: 'seal_changed', seal: 0 }])
+    await asOwner(
+      `delete from record_seals where seal_no = 0; delete from record_leaves where seal_no = 1;
+      delete from decision_records where record_no <= ${all[3]}`.replaceAll(';\n', '; '),
+    )
+    await record(database, operator('t_9'), {
+      event: 'records_dropped',
+      to_seal: 1,
+      records: 4,
+      before: new Date(clock.now()).toISOString(),
     })
+    await seal()
+    const { findings } = await verify()
+    expect(findings).toContainEqual(expect.objectContaining({ kind: 'removed', seal: 1 }))
+    // Who was given the four is listed still.
+    expect(findings.filter(({ kind }) => kind === 'listed_otherwise')).toHaveLength(4)
+  })
 
-    test.each([
-      'update record_seals set records = 1',
-      'delete from record_leaves',
-      'truncate record_seals cascade',
-      `select record_erase('erased:x', '{1}', '{user:bob}', '{}')`,
-    ])('refuses %s', async (statement) => {
-      await sealed()
-      await expect(database.query(statement)).rejects.toThrow(/append-only|being erased/)
+  test('retention takes whole seals off the beginning, says so, and the chain still verifies', async () => {
+    const all = await sealed()
+    const heads = await readHeads(database, { after: 0, limit: 100 })
+    const drop = createRetention({ database, clock, newTxn, days: 30 })
+    await asOwner(
+      `update decision_records set at = at - interval '40 days' where record_no <= ${all[3]}; delete from record_leaves; delete from record_seals`,
+    )
+    await seal()
+    expect(await drop()).toBe(0)
+    await asOwner(
+      `delete from record_leaves; delete from record_seals; delete from decision_records; delete from record_given`,
+    )
+    await record(database, who('user:anne'), read('old'))
+    await asOwner(`update decision_records set at = at - interval '40 days'`)
+    await seal()
+    await record(database, who('user:anne'), read('new'))
+    await seal()
+    expect(await drop()).toBe(1)
+    await seal()
+    expect(await verify()).toMatchObject({
+      found: 0,
+      dropped: { seals: 1, records: 1 },
+      records: 2,
+      seals: 3,
     })
+    // Not by a word that the record does not hold, and not what is younger than any retention may be.
+    await asOwner(`delete from decision_records where event = 'records_dropped'`)
+    expect((await verify()).findings).toContainEqual(expect.objectContaining({ kind: 'removed', seal: 1 }))
+    await expect(database.query('select record_drop_oldest(now())')).rejects.toThrow('30 days')
+    expect(heads).toHaveLength(2)
+  })
 
-    test('agents’ reach is counted once for each record, by day', async () => {
-      await sealed()
-      await record(database, who('user:anne'), read('a'))
-      await record(database, { ...who('user:anne'), actors: [] }, read('a'))
-      await seal()
-      const rows = await database.query<{ document_id: string; reads: number }>(
-        `select agent, document_id, reads from agent_baselines where document_id in ('a', 'b') order by document_id`,
-      )
-      expect(rows).toEqual([
-        { agent: 'agent:research-bot', document_id: 'a', reads: 2 },
-        { agent: 'agent:research-bot', document_id: 'b', reads: 1 },
-      ])
-    })
+  test.each([
+    'update record_seals set records = 1',
+    'delete from record_leaves',
+    'truncate record_seals cascade',
+    `select record_erase('erased:x', '{1}', '{user:bob}', '{}')`,
+  ])('refuses %s', async (statement) => {
+    await sealed()
+    await expect(database.query(statement)).rejects.toThrow(/append-only|being erased/)
+  })
+
+  test('agents’ reach is counted once for each record, by day', async () => {
+    await sealed()
+    await record(database, who('user:anne'), read('a'))
+    await record(database, { ...who('user:anne'), actors: [] }, read('a'))
+    await seal()
+    const rows = await database.query<{ document_id: string; reads: number }>(
+      `select agent, document_id, reads from agent_baselines where document_id in ('a', 'b') order by document_id`,
+    )
+    expect(rows).toEqual([
+      { agent: 'agent:research-bot', document_id: 'a', reads: 2 },
+      { agent: 'agent:research-bot', document_id: 'b', reads: 1 },
+    ])
   })
 })
 

@@ -2,15 +2,20 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { operator } from '../../src/audit/record.ts'
 import type { FgaApi } from '../../src/authz/fga-api.ts'
 import type { Database } from '../../src/store/sql.ts'
-import { agree } from '../support/approvals.ts'
 import { backends } from '../support/backends.ts'
 import { openTestDatabase } from '../support/database.ts'
-import { openWorld, type World } from '../support/world.ts'
+import {
+  found,
+  issuer,
+  old,
+  openFilled,
+  other,
+  standsUnderOther,
+  tuplesOf,
+  visible,
+  world,
+} from './world-move.ts'
 
-const issuer = 'https://acme.okta.test/oauth2/aus1'
-const trusted = { issuer, audiences: { api: 'a', mcp: 'm' }, namespace: 'acme', preset: 'okta' }
-const env = { TRUSTED_ISSUERS: JSON.stringify([trusted]) }
-const [old, other] = ['acme/anne@acme.test', 'acme/00u1anne']
 const inAnHour = () => new Date(Date.now() + 3_600_000)
 
 /** Where the process dies: before the n-th write, to OpenFGA or of a transaction, from now on. */
@@ -49,110 +54,13 @@ const dying = {
   }),
 }
 
-let world: World
-let delegation: string
-
-/** Everything that somebody can have here, under the old key. */
-async function fill(): Promise<void> {
-  const { service } = world
-  await service.people.arrive({ key: old, name: 'Anne' }, { issuer, sub: 'anne@acme.test' })
-  await world.put({
-    'handbook/own': { text: 'Travel of my own.', access: { owner: `user:${old}` } },
-    'handbook/seen': { text: 'Travel that is shown.', access: { viewers: [`user:${old}`] } },
-    'handbook/group': { text: 'Travel of the group.', access: { viewers: ['group:eng#member'] } },
-    'handbook/blocked': {
-      text: 'Travel that is blocked.',
-      access: { viewers: ['group:eng#member'], blocked: [`user:${old}`] },
-    },
-  })
-  await service.ingest.applyTuples(operator('t_tests'), {
-    writes: [{ user: `user:${old}`, relation: 'member', object: 'group:eng' }],
-    deletes: [],
-  })
-  delegation = await world.lend(old, 'research-bot', 'collection:handbook')
-  await agree(world, { delegation, objects: ['document:handbook/own'], subject: `user:${old}` })
-  await service.administrators.add(`user:${old}`, ['security.read'])
-  const bot = await service.agents.get('other-bot')
-  if (bot === undefined) throw new Error('no bot')
-  await service.agents.save({ ...bot, jwks: null, owner: `user:${old}` })
-  await world.database.query(
-    `insert into approval_askers (subject, agent, blocked_at) values ('user:' || $1::text, 'other-bot', now())`,
-    [old],
-  )
-  await world.database.query(
-    `insert into approvals (id, subject, agent, client, delegation, front, asked, digest, state, created_at, expires_at, txn)
-     values ('ap_1', 'user:' || $1::text, 'research-bot', 'agent-app', $2, 'rest', '{}', '', 'expired', now(), now(), 't_1')`,
-    [old, delegation],
-  )
-  await world.database.query(
-    `insert into sources (id, kind, origin, settings, collections, state, proposed_by, poll_seconds, crawl_seconds, max_age_seconds, purge_days)
-     values ('wiki', 'none', 'file:///srv/none', '{}', '{}', 'paused', 'user:dan', 1, 1, 1000, 1)`,
-  )
-  await world.database.query(
-    `insert into source_people (source, account, state, subject, linked_by) values ('wiki', '7', 'linked', 'user:' || $1::text, 'people')`,
-    [old],
-  )
-  await world.database.query(
-    `insert into source_blocks (source, subject) values ('wiki', 'user:' || $1::text)`,
-    [old],
-  )
-  await world.database.query(
-    `insert into approval_host_askers (subject, host, blocked_at) values ('user:' || $1::text, 'a.example', now())`,
-    [old],
-  )
-}
-
-async function found(user: string, agent?: string): Promise<string[]> {
-  const token = await world.token({ user, ...(agent !== undefined && { agent }) })
-  return (await world.retrieve(token, { query: 'travel' })).results
-    .map(({ document_id }) => document_id)
-    .sort()
-}
-const tuplesOf = async (key: string) => {
-  const all: string[] = []
-  for await (const page of world.service.fga.readAll())
-    for (const { user, relation, object } of page)
-      if (user === `user:${key}`) all.push(`${relation} ${object}`)
-  return all.sort()
-}
-const visible = ['handbook/group', 'handbook/own', 'handbook/seen']
-
-async function standsUnderOther(): Promise<void> {
-  const { service, database } = world
-  expect(await tuplesOf(old)).toEqual([])
-  expect(await tuplesOf(other)).toEqual([
-    'blocked document:handbook/blocked',
-    `delegator delegation:${delegation}`,
-    expect.stringMatching(/^grantor grant:g_/),
-    'member group:eng',
-    'owner document:handbook/own',
-    'viewer document:handbook/seen',
-  ])
-  await service.people.arrive({ key: other, name: 'Anne' }, { issuer, sub: '00u1anne' })
-  expect(await found(other)).toEqual(visible)
-  expect(await found(other, 'research-bot')).toEqual(visible)
-  expect(await service.administrators.rolesOf(`user:${other}`)).toEqual(['security.read'])
-  expect(await service.administrators.list()).toEqual([
-    { subject: `user:${other}`, roles: ['security.read'] },
-  ])
-  expect((await service.agents.get('other-bot'))?.owner).toBe(`user:${other}`)
-  expect(await database.query('select subject, agent from approval_askers')).toEqual([
-    { subject: `user:${other}`, agent: 'other-bot' },
-  ])
-  expect(await database.query('select account, state, subject from source_people')).toEqual([
-    { account: '7', state: 'linked', subject: `user:${other}` },
-  ])
-  expect(await service.ingest.drift()).toMatchObject({ mended: 0 })
-}
-
 // What is all apart here is together in the world below.
 const apart = backends.find(({ database, openfga }) => database === 'postgres' && openfga === 'server')
 
 describe('a person who is moved to another key', apart?.options ?? {}, () => {
   beforeEach(async () => {
     dies = Number.POSITIVE_INFINITY
-    world = await openWorld({ ...(apart && { backend: apart }), env })
-    await fill()
+    await openFilled(apart && { backend: apart })
   })
   afterEach(() => world?.[Symbol.asyncDispose]())
 
@@ -173,8 +81,7 @@ describe('a person who is moved to another key', apart?.options ?? {}, () => {
 describe('a move', () => {
   beforeEach(async () => {
     dies = Number.POSITIVE_INFINITY
-    world = await openWorld({ env, ...dying })
-    await fill()
+    await openFilled(dying)
   })
   afterEach(() => world?.[Symbol.asyncDispose]())
 
@@ -316,88 +223,6 @@ describe('a move', () => {
     await standsUnderOther()
   })
 
-  test('that ended is the person whom documents, re-tags and changes of access mean by the old key from then on, also once they moved again', async () => {
-    const { personMove, ingest } = world.service
-    await personMove.move(old, other)
-    const named = { viewers: [`user:${old}`, 'user:dan'], blocked: [`user:${other}`] }
-    const readers = { viewers: ['group:eng#member'] }
-    await world.put({
-      'handbook/later': { text: 'Travel later.', access: { ...readers, blocked: [`user:${old}`] } },
-      'handbook/given': { text: 'Travel that is given.', access: { viewers: [`user:${old}`] } },
-      'handbook/both': { text: 'Travel of two.', access: named },
-    })
-    await ingest.applyTuples(operator('t_tests'), {
-      writes: [{ user: `user:${old}`, relation: 'blocked', object: 'document:handbook/group' }],
-      deletes: [],
-    })
-    const ofOther = [
-      'blocked document:handbook/blocked',
-      'blocked document:handbook/both',
-      'blocked document:handbook/group',
-      'blocked document:handbook/later',
-    ]
-    expect(await tuplesOf(old)).toEqual([])
-    expect(await tuplesOf(other)).toEqual(expect.arrayContaining(ofOther))
-    await world.service.people.arrive({ key: other, name: 'Anne' }, { issuer, sub: '00u1anne' })
-    expect(await found(other)).toEqual(['handbook/given', 'handbook/own', 'handbook/seen'])
-
-    const third = 'acme/third'
-    await personMove.move(other, third)
-    const loader = { subject: 'service:loader', actors: [], client: 'loader', txn: 't_tests' } as const
-    await ingest.retag(loader, 'handbook/given', { ...readers, blocked: [`user:${old}`] })
-    expect([await tuplesOf(old), await tuplesOf(other)]).toEqual([[], []])
-    expect(await tuplesOf(third)).toEqual(
-      expect.arrayContaining([...ofOther, 'blocked document:handbook/given']),
-    )
-    expect(await ingest.drift()).toMatchObject({ mended: 0 })
-    expect(await world.database.query('select object from unreconciled')).toEqual([])
-  }, 60_000)
-
-  test('has by the old key whom POST /access means by it: a right that it takes away is gone, another end is refused, and who owns is cited', async () => {
-    const { personMove, ingest } = world.service
-    const viewer = (key: string, document: string) =>
-      ({ user: `user:${key}`, relation: 'viewer', object: `document:handbook/${document}` }) as const
-    const hours = (count: number) => new Date(Date.now() + count * 3_600_000).toISOString()
-    const until = (count: number) =>
-      ({ condition: { name: 'until', context: { expires_at: hours(count) } } }) as const
-    const writer = { subject: 'service:loader', actors: [], client: 'loader', txn: 't_tests' } as const
-    const caller = {
-      kind: 'service',
-      writer,
-      scopes: new Set(['docs.write'] as const),
-      prefixes: [],
-    } as const
-    const blocked = { ...viewer(old, 'blocked'), relation: 'blocked' }
-    await personMove.move(old, other)
-    await world.service.people.arrive({ key: other, name: 'Anne' }, { issuer, sub: '00u1anne' })
-    await expect(
-      ingest.changeAccess(caller, { writes: [{ ...viewer(old, 'seen'), ...until(1) }], deletes: [] }),
-    ).rejects.toMatchObject({ code: 'conflict', field: 'writes.0' })
-    await ingest.changeAccess(caller, { writes: [], deletes: [viewer(old, 'seen'), blocked] })
-    // Who takes the old key's block away may have said the new one's before.
-    expect(await found(other)).toEqual(['handbook/group', 'handbook/own'])
-    await ingest.changeAccess(caller, {
-      writes: [
-        { ...viewer(old, 'seen'), ...until(1) },
-        { ...viewer(other, 'seen'), ...until(2) },
-      ],
-      deletes: [viewer(old, 'group'), viewer(other, 'own')],
-    })
-    await ingest.changeAccess(caller, {
-      writes: [viewer(other, 'group')],
-      deletes: [viewer(old, 'group')],
-    })
-    expect(await found(other)).toEqual(visible)
-    await ingest.changeAccess(caller, {
-      writes: [{ user: `user:${old}`, relation: 'owner', object: 'document:handbook/group' }],
-      deletes: [],
-    })
-    const owners = await world.database.query(`select owner from documents where id = 'handbook/group'`)
-    expect(owners).toEqual([{ owner: `user:${other}` }])
-    expect(await tuplesOf(old)).toEqual([])
-    expect(await ingest.drift()).toMatchObject({ mended: 0 })
-  }, 60_000)
-
   test('keeps the old key disabled, whose blocks stand under the new one, from its beginning until somebody is moved back', async () => {
     const { personMove, issuer } = world.service
     dies = 4
@@ -413,30 +238,6 @@ describe('a move', () => {
     await isRefused()
     await personMove.move(other, old)
     expect(await issuer.barring.admit(old)).toBe(true)
-  })
-
-  test('leaves a content that waits with the end that POST /access says by the old key', async () => {
-    const { personMove, ingest } = world.service
-    const end = new Date(Date.now() + 3_600_000).toISOString()
-    await personMove.move(old, other)
-    await world.database.query(
-      `insert into failed_documents (doc_no, revision, source, code, detail, tries, bytes, content, access)
-       select doc_no, 9, source, 'embedding_failed', '', 1, 1, 'x', $1 from documents where id = 'handbook/group'`,
-      [JSON.stringify([{ relation: 'viewer', subject: `user:${other}` }])],
-    )
-    await ingest.applyTuples(operator('t_tests'), {
-      writes: [
-        {
-          user: `user:${old}`,
-          relation: 'viewer',
-          object: 'document:handbook/group',
-          condition: { name: 'until', context: { expires_at: end } },
-        },
-      ],
-      deletes: [],
-    })
-    const held = await world.database.query('select access from failed_documents')
-    expect(held).toEqual([{ access: [{ relation: 'viewer', subject: `user:${other}`, expiresAt: end }] }])
   })
 
   test('is refused while rows do not tell yet who is in groups', async () => {

@@ -1,257 +1,20 @@
 import { randomBytes } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
-import pg from 'pg'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
-import { type Fga, tupleId } from '../../src/authz/fga.ts'
-import { deployModel } from '../../src/authz/model/deploy.ts'
-import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
+import { tupleId } from '../../src/authz/fga.ts'
 import { createApprovalGrants } from '../../src/delegation/approvals/grants.ts'
-import { createDelegations, type Delegations } from '../../src/delegation/lending/delegations.ts'
-import { type Kept, type RecoverDeps, recover } from '../../src/delegation/recovery/recover.ts'
-import {
-  openRestoreDetection,
-  type RestoreDetection,
-  readMarker,
-} from '../../src/delegation/recovery/restore-detection.ts'
-import { createAgents } from '../../src/delegation/registry/agents.ts'
-import { openRevocationFeed, type RevocationFeed } from '../../src/delegation/revocation/revocation-feed.ts'
-import { createRevocations } from '../../src/delegation/revocation/revocations.ts'
+import type { RecoverDeps } from '../../src/delegation/recovery/recover.ts'
 import { isAllAdopted } from '../../src/store/adopted.ts'
-import { migrate } from '../../src/store/migrate.ts'
-import { openPostgres } from '../../src/store/postgres.ts'
-import type { Database } from '../../src/store/sql.ts'
-import { native, needsOpenfga, needsPostgres } from '../support/native.ts'
-import { movableClock, openMigrated, ownIssuerUrl } from './world.ts'
+import { needsOpenfga, needsPostgres } from '../support/native.ts'
+import { openMigrated } from './world.ts'
 import { openFga, tuplesOf } from './world-fga.ts'
-
-const clock = movableClock()
-
-/** What stands on one database and OpenFGA, as a process has it. */
-interface Stand extends AsyncDisposable {
-  readonly database: Database
-  readonly fga: Fga
-  readonly authority: RevocationFeed
-  readonly delegations: Delegations
-  readonly epoch: RestoreDetection
-  lend(): Promise<string>
-  recover(more?: Partial<RecoverDeps>, kept?: Kept): ReturnType<typeof recover>
-}
-
-async function standOn(
-  database: Database,
-  fga: Fga,
-  { isApart = true }: { readonly isApart?: boolean } = {},
-): Promise<Stand> {
-  const authority = await openRevocationFeed({ database, clock, log: () => undefined })
-  const delegations = createDelegations({ database, fga, clock, randomBytes })
-  const epoch = await openRestoreDetection({
-    database,
-    fga,
-    authority,
-    clock,
-    log: () => undefined,
-    isApart,
-    everyMs: 1e6,
-  })
-  return {
-    database,
-    fga,
-    authority,
-    delegations,
-    epoch,
-    async lend() {
-      const { id } = await delegations.lend({
-        subject: 'user:anne',
-        agent: 'bot',
-        scope: ['collection:handbook'],
-        purpose: 'tests',
-        expiresAt: new Date(clock.now() + 3_600_000),
-      })
-      return id
-    },
-    recover: (more = {}, kept) =>
-      recover(
-        {
-          database,
-          fga,
-          delegations,
-          epoch,
-          clock,
-          mendAccess: async () => 0,
-          rebuildIndex: async () => undefined,
-          forgetSearched: async () => undefined,
-          countMissing: async () => undefined,
-          endAccess: async () => 0,
-          agents: { enabled: async () => [], disable: async () => undefined },
-          ...more,
-        },
-        't_tests',
-        kept,
-      ),
-    async [Symbol.asyncDispose]() {
-      await epoch[Symbol.asyncDispose]()
-      await authority[Symbol.asyncDispose]()
-      await database.close()
-    },
-  }
-}
-
-/** An epoch of a process that dies before OpenFGA was told. */
-const dyingOn = ({ database, authority, fga }: Stand): Promise<RestoreDetection> =>
-  openRestoreDetection({
-    database,
-    authority,
-    clock,
-    log: () => undefined,
-    isApart: true,
-    everyMs: 1e6,
-    fga: { ...fga, write: async () => Promise.reject(new Error('killed')) },
-  })
-
-const addBot = (database: Database) =>
-  createAgents({ sql: database, clock }).save({
-    id: 'bot',
-    owner: 'user:anne',
-    purpose: 'tests',
-    issuer: ownIssuerUrl,
-    sub: 'bot',
-  })
-
-const putSession = (database: Database) =>
-  database.query(
-    `insert into oauth_artifacts (model, id_hash, sealed, expires_at)
-     select model, 'x', ''::bytea, now() + interval '1 day'
-     from unnest(array['RefreshToken', 'Session', 'ReplayDetection']) as model`,
-  )
-
-async function markers(fga: Fga): Promise<string[]> {
-  const users: string[] = []
-  for await (const { user } of fga.read({ object: 'delegation:remit.epoch' })) users.push(user)
-  return users
-}
-
-async function tuplesLeft(fga: Fga): Promise<string[]> {
-  const found: string[] = []
-  for await (const page of fga.readAll()) found.push(...page.map(tupleId))
-  return found.filter((tuple) => tuple.includes('delegation:d_')).sort()
-}
+import { addBot, clock, openCopies, putSession, standOn, tuplesLeft } from './world-recovery.ts'
 
 describe(
   'a copy of the database beside an OpenFGA that went on',
   needsPostgres.skip ? needsPostgres : needsOpenfga,
   () => {
-    const name = `remit_test_${randomBytes(6).toString('hex')}`
-    const url = (database: string): string => {
-      const address = new URL(native.databaseUrl ?? '')
-      address.pathname = `/${database}`
-      return address.href
-    }
-    async function administer(statement: string): Promise<void> {
-      const client = new pg.Client({ connectionString: native.databaseUrl ?? '' })
-      await client.connect()
-      await client.query(statement)
-      await client.end()
-    }
-    async function standOnPostgres(database: string): Promise<Stand> {
-      const opened = await openPostgres({ url: url(database), poolSize: 5 })
-      await migrate(opened, { dir: new URL('../../migrations/', import.meta.url), dimensions: 384 })
-      const api = createFgaApi({
-        apiUrl: native.openfga?.url ?? '',
-        apiToken: native.openfga?.token ?? '',
-        timeoutMs: 4_000,
-      })
-      const dsl = await readFile(new URL('../../model.fga', import.meta.url), 'utf8')
-      const { storeId, model } = await deployModel({
-        api,
-        database: opened,
-        dsl,
-        redeploy: false,
-        newTxn: () => 't_test',
-        now: () => clock.now(),
-      })
-      return standOn(
-        opened,
-        createFga(api, storeId, () => model.id),
-      )
-    }
-
-    /**
-     * OpenFGA's rows of a store as they are now. Gives what puts them back, as a backup of its database does.
-     */
-    async function openfgaNow(storeId: string): Promise<() => Promise<void>> {
-      const address = new URL(native.databaseUrl ?? '')
-      address.pathname = '/openfga'
-      const tables = ['tuple', 'changelog'] as const
-      async function each(work: (client: pg.Client, table: string) => Promise<void>): Promise<void> {
-        const client = new pg.Client({ connectionString: address.href })
-        await client.connect()
-        for (const table of tables) await work(client, table)
-        await client.end()
-      }
-      const held = new Map<string, readonly unknown[]>()
-      await each(async (client, table) => {
-        const { rows } = await client.query(
-          `select to_jsonb(t) as row from ${client.escapeIdentifier(table)} t where store = $1`,
-          [storeId],
-        )
-        held.set(
-          table,
-          rows.map(({ row }) => row),
-        )
-      })
-      return () =>
-        each(async (client, table) => {
-          const into = client.escapeIdentifier(table)
-          await client.query(`delete from ${into} where store = $1`, [storeId])
-          await client.query(
-            `insert into ${into} select * from jsonb_populate_recordset(null::${into}, $1::jsonb)`,
-            [JSON.stringify(held.get(table))],
-          )
-        })
-    }
-
-    /** A database with `before` lent, its older copy, and in OpenFGA what came after that. */
-    async function wentOn(after: (stand: Stand, before: string) => Promise<void>): Promise<string> {
-      await administer(`create database ${name}`)
-      let before: string
-      {
-        await using stand = await standOnPostgres(name)
-        await addBot(stand.database)
-        before = await stand.lend()
-        await putSession(stand.database)
-        await stand.epoch.raise()
-      }
-      await administer(`create database ${name}_copy template ${name}`)
-      await using stand = await standOnPostgres(name)
-      await after(stand, before)
-      await stand.epoch.raise()
-      return before
-    }
-
-    beforeEach(() => clock.move(10_000))
-    afterEach(async () => {
-      for (const one of [name, `${name}_copy`])
-        await administer(`drop database if exists ${one} with (force)`)
-    })
-
-    test('is noticed, and nobody is answered', async () => {
-      await wentOn(async () => undefined)
-      await using whole = await standOnPostgres(name)
-      whole.epoch.assertSound()
-      await using copy = await standOnPostgres(`${name}_copy`)
-      expect(copy.epoch.isSound).toBe(false)
-      expect(() => copy.epoch.assertSound()).toThrow(
-        expect.objectContaining({ code: 'authorization_unavailable' }),
-      )
-      let began = false
-      await copy.epoch.whenSound(async () => {
-        began = true
-      })
-      await copy.epoch.raise()
-      await copy.epoch.check()
-      expect([copy.epoch.isSound, began]).toEqual([false, false])
-    })
+    const { name, administer, standOnPostgres, openfgaNow, wentOn } = openCopies()
 
     test('recovered, it has ended what was lent, taken back and issued since, and answers', async () => {
       let since = ''
@@ -298,21 +61,6 @@ describe(
       await copy.epoch.check()
       await using other = await standOnPostgres(name)
       expect(other.epoch.isSound).toBe(false)
-    })
-
-    test('is noticed by whoever looks anew before the next look is due', async () => {
-      await wentOn(async () => undefined)
-      await using whole = await standOnPostgres(name)
-      await whole.epoch.assertSoundNow()
-      await using copy = await standOnPostgres(`${name}_copy`)
-      const number = await readMarker(whole.fga)
-      await copy.recover()
-      // The database that went on is the older one by now, and nothing told this process.
-      expect(await readMarker(whole.fga)).toBeGreaterThan(number)
-      expect(whole.epoch.isSound).toBe(true)
-      await expect(whole.epoch.assertSoundNow()).rejects.toMatchObject({
-        code: 'authorization_unavailable',
-      })
     })
 
     test.each(['end', 'keep'] as const)(
@@ -454,72 +202,6 @@ describe(
     })
 
     describe('an OpenFGA that was put back', () => {
-      test('is noticed at the next start and by a process that runs, and nobody is answered', async () => {
-        await administer(`create database ${name}`)
-        await using running = await standOnPostgres(name)
-        await running.epoch.raise()
-        const putBack = await openfgaNow(running.fga.storeId)
-        await running.epoch.raise()
-        await putBack()
-        await running.epoch.check()
-        expect([running.epoch.isSound, running.epoch.older]).toEqual([false, 'openfga'])
-        await using started = await standOnPostgres(name)
-        expect(() => started.epoch.assertSound()).toThrow(
-          expect.objectContaining({ code: 'authorization_unavailable' }),
-        )
-        // Nor does anything raise it past that.
-        await started.epoch.raise()
-        await started.epoch.check()
-        expect(started.epoch.isSound).toBe(false)
-      })
-
-      test('is noticed by its log where it was put back by less than a number, and stays so until a recovery', async () => {
-        await administer(`create database ${name}`)
-        await using stand = await standOnPostgres(name)
-        await stand.epoch.raise()
-        const followed = {
-          logWentBack: true,
-          isLogDoubted: true,
-          catchUp: async () => undefined,
-          async rebuild() {
-            this.logWentBack = false
-            this.isLogDoubted = false
-          },
-        }
-        const open = (its = followed) =>
-          openRestoreDetection({
-            ...stand,
-            clock,
-            log: () => undefined,
-            isApart: true,
-            everyMs: 1e6,
-            followed: its,
-          })
-        await using noticing = await open()
-        // One that starts, and knows only what is stored since.
-        await using started = await open({ ...followed, logWentBack: false, isLogDoubted: false })
-        for (const epoch of [noticing, started, noticing]) {
-          await epoch.check()
-          expect([epoch.isSound, epoch.older]).toEqual([false, 'openfga'])
-        }
-        expect(await stand.recover({})).toMatchObject({ older: 'openfga' })
-        for (const epoch of [noticing, started, noticing]) {
-          await epoch.check()
-          epoch.assertSound()
-        }
-        expect(followed.logWentBack).toBe(false)
-      })
-
-      test('is noticed where nothing is left in it', async () => {
-        await administer(`create database ${name}`)
-        await using stand = await standOnPostgres(name)
-        const putBack = await openfgaNow(stand.fga.storeId)
-        await stand.epoch.raise()
-        await putBack()
-        await stand.epoch.check()
-        expect(stand.epoch.older).toBe('openfga')
-      })
-
       test('where somebody says that the database is a copy too, no lending stays, and all is named', async () => {
         await administer(`create database ${name}`)
         await using stand = await standOnPostgres(name)
@@ -571,44 +253,6 @@ describe(
         await using next = await standOnPostgres(name)
         next.epoch.assertSound()
       })
-
-      test('is not what a process leaves that dies again and again before OpenFGA was told', async () => {
-        await administer(`create database ${name}`)
-        await using stand = await standOnPostgres(name)
-        await stand.epoch.raise()
-        for (let times = 0; times < 5; times++) {
-          await using dying = await dyingOn(stand)
-          await expect(dying.raise()).rejects.toThrow('killed')
-        }
-        await using again = await standOnPostgres(name)
-        again.epoch.assertSound()
-        await again.epoch.raise()
-        await again.epoch.check()
-        again.epoch.assertSound()
-      })
-
-      test('is not what two processes see that raise and look at the same time', async () => {
-        await administer(`create database ${name}`)
-        await using one = await standOnPostgres(name)
-        await using other = await standOnPostgres(name)
-        for (let times = 0; times < 10; times++) {
-          await Promise.all([one, other, one, other].map(({ epoch }) => epoch.raise()))
-          await Promise.all([one, other].map(({ epoch }) => epoch.check()))
-          expect([one.epoch.older, other.epoch.older]).toEqual([undefined, undefined])
-        }
-      })
-    })
-
-    test('a process that dies between the two tells no lie: the database is ahead then, never behind', async () => {
-      await administer(`create database ${name}`)
-      {
-        await using stand = await standOnPostgres(name)
-        await stand.epoch.raise()
-        const dying = await dyingOn(stand)
-        await expect(dying.raise()).rejects.toThrow('killed')
-      }
-      await using again = await standOnPostgres(name)
-      again.epoch.assertSound()
     })
   },
 )
@@ -730,28 +374,4 @@ test('recovery has linked accounts connected and agreed to once more: what was t
     { id: 'c_2', state: 'needs_reconnect' },
   ])
   expect(await database.query('select * from connection_agents')).toEqual([])
-})
-
-test('what is revoked is soon beyond forgetting: the number is raised for it within the next look', async () => {
-  const database = await openMigrated()
-  const fga = await openFga(database, clock)
-  const authority = await openRevocationFeed({ database, clock, log: () => undefined })
-  await using epoch = await openRestoreDetection({
-    database,
-    fga,
-    authority,
-    clock,
-    log: () => undefined,
-    isApart: true,
-    everyMs: 20,
-  })
-  expect(epoch.isSound).toBe(true)
-  await createRevocations({ sql: database, clock }).revoke(
-    { kind: 'subject', id: 'user:anne' },
-    { reason: 'tests' },
-  )
-  await expect.poll(() => markers(fga)).toEqual(['agent:epoch.1'])
-  await authority[Symbol.asyncDispose]()
-  await epoch[Symbol.asyncDispose]()
-  await database.close()
 })

@@ -1,0 +1,186 @@
+import { describe, expect, test } from 'vitest'
+import type { Fga } from '../../src/authz/fga.ts'
+import { openRestoreDetection, readMarker } from '../../src/delegation/recovery/restore-detection.ts'
+import { openRevocationFeed } from '../../src/delegation/revocation/revocation-feed.ts'
+import { createRevocations } from '../../src/delegation/revocation/revocations.ts'
+import { needsOpenfga, needsPostgres } from '../support/native.ts'
+import { openMigrated } from './world.ts'
+import { openFga } from './world-fga.ts'
+import { clock, dyingOn, openCopies } from './world-recovery.ts'
+
+async function markers(fga: Fga): Promise<string[]> {
+  const users: string[] = []
+  for await (const { user } of fga.read({ object: 'delegation:remit.epoch' })) users.push(user)
+  return users
+}
+
+describe(
+  'a copy of the database beside an OpenFGA that went on',
+  needsPostgres.skip ? needsPostgres : needsOpenfga,
+  () => {
+    const { name, administer, standOnPostgres, openfgaNow, wentOn } = openCopies()
+
+    test('is noticed, and nobody is answered', async () => {
+      await wentOn(async () => undefined)
+      await using whole = await standOnPostgres(name)
+      whole.epoch.assertSound()
+      await using copy = await standOnPostgres(`${name}_copy`)
+      expect(copy.epoch.isSound).toBe(false)
+      expect(() => copy.epoch.assertSound()).toThrow(
+        expect.objectContaining({ code: 'authorization_unavailable' }),
+      )
+      let began = false
+      await copy.epoch.whenSound(async () => {
+        began = true
+      })
+      await copy.epoch.raise()
+      await copy.epoch.check()
+      expect([copy.epoch.isSound, began]).toEqual([false, false])
+    })
+
+    test('is noticed by whoever looks anew before the next look is due', async () => {
+      await wentOn(async () => undefined)
+      await using whole = await standOnPostgres(name)
+      await whole.epoch.assertSoundNow()
+      await using copy = await standOnPostgres(`${name}_copy`)
+      const number = await readMarker(whole.fga)
+      await copy.recover()
+      // The database that went on is the older one by now, and nothing told this process.
+      expect(await readMarker(whole.fga)).toBeGreaterThan(number)
+      expect(whole.epoch.isSound).toBe(true)
+      await expect(whole.epoch.assertSoundNow()).rejects.toMatchObject({
+        code: 'authorization_unavailable',
+      })
+    })
+
+    describe('an OpenFGA that was put back', () => {
+      test('is noticed at the next start and by a process that runs, and nobody is answered', async () => {
+        await administer(`create database ${name}`)
+        await using running = await standOnPostgres(name)
+        await running.epoch.raise()
+        const putBack = await openfgaNow(running.fga.storeId)
+        await running.epoch.raise()
+        await putBack()
+        await running.epoch.check()
+        expect([running.epoch.isSound, running.epoch.older]).toEqual([false, 'openfga'])
+        await using started = await standOnPostgres(name)
+        expect(() => started.epoch.assertSound()).toThrow(
+          expect.objectContaining({ code: 'authorization_unavailable' }),
+        )
+        // Nor does anything raise it past that.
+        await started.epoch.raise()
+        await started.epoch.check()
+        expect(started.epoch.isSound).toBe(false)
+      })
+
+      test('is noticed by its log where it was put back by less than a number, and stays so until a recovery', async () => {
+        await administer(`create database ${name}`)
+        await using stand = await standOnPostgres(name)
+        await stand.epoch.raise()
+        const followed = {
+          logWentBack: true,
+          isLogDoubted: true,
+          catchUp: async () => undefined,
+          async rebuild() {
+            this.logWentBack = false
+            this.isLogDoubted = false
+          },
+        }
+        const open = (its = followed) =>
+          openRestoreDetection({
+            ...stand,
+            clock,
+            log: () => undefined,
+            isApart: true,
+            everyMs: 1e6,
+            followed: its,
+          })
+        await using noticing = await open()
+        // One that starts, and knows only what is stored since.
+        await using started = await open({ ...followed, logWentBack: false, isLogDoubted: false })
+        for (const epoch of [noticing, started, noticing]) {
+          await epoch.check()
+          expect([epoch.isSound, epoch.older]).toEqual([false, 'openfga'])
+        }
+        expect(await stand.recover({})).toMatchObject({ older: 'openfga' })
+        for (const epoch of [noticing, started, noticing]) {
+          await epoch.check()
+          epoch.assertSound()
+        }
+        expect(followed.logWentBack).toBe(false)
+      })
+
+      test('is noticed where nothing is left in it', async () => {
+        await administer(`create database ${name}`)
+        await using stand = await standOnPostgres(name)
+        const putBack = await openfgaNow(stand.fga.storeId)
+        await stand.epoch.raise()
+        await putBack()
+        await stand.epoch.check()
+        expect(stand.epoch.older).toBe('openfga')
+      })
+
+      test('is not what a process leaves that dies again and again before OpenFGA was told', async () => {
+        await administer(`create database ${name}`)
+        await using stand = await standOnPostgres(name)
+        await stand.epoch.raise()
+        for (let times = 0; times < 5; times++) {
+          await using dying = await dyingOn(stand)
+          await expect(dying.raise()).rejects.toThrow('killed')
+        }
+        await using again = await standOnPostgres(name)
+        again.epoch.assertSound()
+        await again.epoch.raise()
+        await again.epoch.check()
+        again.epoch.assertSound()
+      })
+
+      test('is not what two processes see that raise and look at the same time', async () => {
+        await administer(`create database ${name}`)
+        await using one = await standOnPostgres(name)
+        await using other = await standOnPostgres(name)
+        for (let times = 0; times < 10; times++) {
+          await Promise.all([one, other, one, other].map(({ epoch }) => epoch.raise()))
+          await Promise.all([one, other].map(({ epoch }) => epoch.check()))
+          expect([one.epoch.older, other.epoch.older]).toEqual([undefined, undefined])
+        }
+      })
+    })
+
+    test('a process that dies between the two tells no lie: the database is ahead then, never behind', async () => {
+      await administer(`create database ${name}`)
+      {
+        await using stand = await standOnPostgres(name)
+        await stand.epoch.raise()
+        const dying = await dyingOn(stand)
+        await expect(dying.raise()).rejects.toThrow('killed')
+      }
+      await using again = await standOnPostgres(name)
+      again.epoch.assertSound()
+    })
+  },
+)
+
+test('what is revoked is soon beyond forgetting: the number is raised for it within the next look', async () => {
+  const database = await openMigrated()
+  const fga = await openFga(database, clock)
+  const authority = await openRevocationFeed({ database, clock, log: () => undefined })
+  await using epoch = await openRestoreDetection({
+    database,
+    fga,
+    authority,
+    clock,
+    log: () => undefined,
+    isApart: true,
+    everyMs: 20,
+  })
+  expect(epoch.isSound).toBe(true)
+  await createRevocations({ sql: database, clock }).revoke(
+    { kind: 'subject', id: 'user:anne' },
+    { reason: 'tests' },
+  )
+  await expect.poll(() => markers(fga)).toEqual(['agent:epoch.1'])
+  await authority[Symbol.asyncDispose]()
+  await epoch[Symbol.asyncDispose]()
+  await database.close()
+})
