@@ -3,10 +3,10 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createServer, getCACertificates, type Server, setDefaultCACertificates } from 'node:tls'
+import { createServer, type Server } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { certificateFor } from '../support/certificate.ts'
 import { native, needs } from '../support/native.ts'
+import { cert, key } from './certificate.ts'
 import { answers, type Diary, keepDiary, mayRead } from './diary.ts'
 import { openStand, root, runsContainers, type Stand } from './stand.ts'
 
@@ -95,14 +95,12 @@ export function describeCluster(): void {
       for (const one of ['keys', 'remit-1', 'remit-2', 'worker'])
         await stand.podman('tag', image, `localhost/${project}_${one}`)
       // TLS ends before the balancer.
-      const { key, cert } = certificateFor('localhost')
       front = createServer({ key, cert }, (socket) => {
         pipeline(socket, connect(stand.ports.remit, '127.0.0.1'), socket, () => undefined)
       }).listen(stand.ports.https)
       url = `https://localhost:${stand.ports.https}`
       ca = join(stand.folder, 'ca.pem')
       writeFileSync(ca, cert)
-      setDefaultCACertificates([...getCACertificates('default'), cert])
     }, 2 * slow)
     /** Into the transcript, which is kept. */
     async function keepLogs(): Promise<void> {

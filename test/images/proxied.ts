@@ -1,7 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { getCACertificates, setDefaultCACertificates } from 'node:tls'
-import { certificateFor } from '../support/certificate.ts'
+import { cert, key } from './certificate.ts'
 import type { Place } from './diary.ts'
 import { openStand } from './stand.ts'
 
@@ -18,10 +17,8 @@ export async function openProxied(project: string, ...more: readonly string[]): 
       PROXY_TLS: 'tls /etc/caddy/cert.pem /etc/caddy/key.pem',
     }),
   })
-  const { key, cert } = certificateFor('localhost')
   const ca = join(stand.folder, 'docker/proxy/cert.pem')
   writeFileSync(ca, cert)
   writeFileSync(join(stand.folder, 'docker/proxy/key.pem'), key)
-  setDefaultCACertificates([...getCACertificates('default'), cert])
   return { stand, url: `https://localhost:${stand.ports.https}`, ca }
 }
