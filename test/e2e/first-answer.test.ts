@@ -15,7 +15,7 @@ const timeout = 300_000
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
 /** The shell blocks of a page that name this test, by the programs of this tree and not by a container's. */
-async function blocksOf(page: string, { url }: Settings): Promise<readonly string[]> {
+async function blocksOf(page: string, { url, home }: Settings): Promise<readonly string[]> {
   const text = await readFile(join(root, page), 'utf8')
   return [...text.matchAll(/<!-- run: test\/e2e\/first-answer\.test\.ts -->\n```sh\n([\s\S]*?)^```$/gm)].map(
     ([, block = '']) =>
@@ -25,6 +25,8 @@ async function blocksOf(page: string, { url }: Settings): Promise<readonly strin
           /npm run -s remit --|docker compose exec (?:-T )?remit node src\/cli\/main\.js/g,
           `'${process.execPath}' ${root}src/cli/main.ts`,
         )
+        .replaceAll('npx node', `'${process.execPath}'`)
+        .replaceAll('".remit/', `"${home}/`)
         .replaceAll(/https:\/\/remit\.example\.com|http:\/\/localhost:8787/g, url),
   )
 }
@@ -60,6 +62,29 @@ test('docs/containers.md leads from nothing to an agent’s first answer, by its
     { code: 0, signal: null },
     'diary/otter.md: Saw an otter by the river.\n',
   ])
+})
+
+test('packages/client/README.md leads from the demo through a sign-in and an exchange to an answer', {
+  timeout,
+}, async () => {
+  await using settings = await freshSettings(undefined)
+  await using service = startService(settings.env)
+  await listens(service)
+  const [block = 'exit 1', ...others] = await blocksOf('packages/client/README.md', settings)
+  expect(others).toEqual([])
+  const passwords = await readFile(join(settings.home, 'demo-passwords'), 'utf8')
+  const [, password = ''] = /^anne\s+(\S+)$/m.exec(passwords) ?? []
+
+  await using program = startShell(block, settings.env)
+  await expect.poll(() => program.stderr(), { timeout: 60_000 }).toMatch(/^Open \S+ and enter \S+\n$/)
+  const [, address = '', code = ''] = /^Open (\S+) and enter (\S+)$/m.exec(program.stderr()) ?? []
+  const browser = openBrowser(settings.url)
+  const asked = await browser.submit(await browser.open(address), '/oauth/device', { user_code: code })
+  const signIn = await browser.submit(asked, '/oauth/device')
+  const consent = await browser.submit(signIn, '/sign-in', { user: 'anne', password })
+  await browser.submit(consent, '/consent', { seconds: '3600' })
+  expect(await program.exit).toEqual({ code: 0, signal: null })
+  expect(program.stdout()).toContain('Final account of project 7703')
 })
 
 test('python/README.md has a first answer in four lines', { ...needsPythonClient, timeout }, async () => {
