@@ -107,9 +107,7 @@ export async function openDelegation(dependencies: DelegationDeps): Promise<Dele
     judge: createTokenJudge({
       issuers: [
         ownIssuer({ publicUrl: config.publicUrl, keys: keys.find }),
-        ...config.trustedIssuers.map((issuer) =>
-          externalIssuer(issuer, { fetch: dependencies.fetch, clock }),
-        ),
+        ...config.trustedIssuers.map((issuer) => externalIssuer(issuer, { fetch: dependencies.fetch })),
       ],
       lookUp: createRegistryLookup({ sql: database, authority }),
       clock,

@@ -167,7 +167,6 @@ beforeAll(async () => {
     presetNames.map((name) =>
       externalIssuer(trustedIssuer.parse(issuers[name].entry()), {
         fetch,
-        clock: world.clock,
         timeoutMs: 5_000,
       }),
     ),

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { trustedIssuer } from '../../src/config/issuers.ts'
 import { fetchJson } from '../../src/delegation/tokens/fetch-json.ts'
 import { externalIssuer } from '../../src/delegation/tokens/issuers.ts'
@@ -16,7 +16,13 @@ interface More {
 
 function keysOf(issuer: TestIssuer, overrides: More = {}) {
   const clock = movableClock()
-  const keys = remoteKeys({ issuer: issuer.issuer, fetch, clock, timeoutMs: 5_000, ...overrides })
+  const keys = remoteKeys({
+    issuer: issuer.issuer,
+    fetch,
+    elapsed: clock.now,
+    timeoutMs: 5_000,
+    ...overrides,
+  })
   return { clock, keys }
 }
 
@@ -88,6 +94,45 @@ describe('an issuer’s keys', () => {
     served.clock.move(2_000)
     expect((await served.keys(header)).ok).toBe(true)
   })
+
+  test('are ten minutes old that long after they were asked for, however late the answer came', async () => {
+    let isLate = true
+    const clock = movableClock()
+    await using issuer = await startTestIssuer()
+    const keys = remoteKeys({
+      issuer: issuer.issuer,
+      async fetch(url, init) {
+        const response = await fetch(url, init)
+        if (isLate && url.endsWith('/jwks')) clock.move(5_000)
+        return response
+      },
+      elapsed: clock.now,
+    })
+    expect((await keys(header)).ok).toBe(true)
+    isLate = false
+    await issuer.rotate()
+    clock.move(594_000)
+    expect((await keys(header)).ok).toBe(true)
+    clock.move(2_000)
+    expect(await keys(header)).toEqual({ ok: false, reason: 'unknown_key' })
+  })
+
+  test('are asked for again a second after a failure, also where the clock was set back meanwhile', async () => {
+    let isAway = true
+    await using served = await withAnswer((_, response) => {
+      if (isAway) response.writeHead(503).end()
+      return isAway
+    })
+    const keys = remoteKeys({ issuer: served.issuer.issuer, fetch })
+    expect(await keys(header)).toEqual({ ok: false, reason: 'keys_unavailable' })
+    isAway = false
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() - 120_000 })
+    try {
+      await expect.poll(async () => (await keys(header)).ok, { timeout: 20_000 }).toBe(true)
+    } finally {
+      vi.useRealTimers()
+    }
+  }, 30_000)
 })
 
 describe('a key set is refused, as 503 and never as a pass,', () => {
@@ -145,7 +190,6 @@ describe('a key set is refused, as 503 and never as a pass,', () => {
         requestCount += 1
         return fetch(url, init)
       },
-      clock: movableClock(),
     })
     expect(await keys(header)).toEqual({ ok: false, reason: 'keys_unavailable' })
     await counting(header)
@@ -180,7 +224,7 @@ test('settings under which a token could mean two things are refused', () => {
     person_clients: ['app'],
   }
   const make = (overrides: object) => () =>
-    externalIssuer(trustedIssuer.parse({ ...entry, ...overrides }), { fetch, clock: movableClock() })
+    externalIssuer(trustedIssuer.parse({ ...entry, ...overrides }), { fetch })
   expect(make({})).not.toThrow()
   expect(make({ audiences: { api: 'a', mcp: 'a' } })).toThrow('must differ')
   expect(make({ service_clients: { app: 'loader' } })).toThrow('more than one')

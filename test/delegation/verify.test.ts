@@ -588,12 +588,11 @@ test('of thousands of tokens at once 8 are verified in a turn of the event loop,
 })
 
 test('tokens of an issuer that does not answer wait for it alone', async () => {
-  const { verifierOf, ownIssuer, ownToken, clock } = world
+  const { verifierOf, ownIssuer, ownToken } = world
   if (ownIssuer === undefined) throw new Error('There is no issuer of ours.')
   const never = () => new Promise<never>(() => undefined)
   const silent = externalIssuer(trustedIssuer.parse(issuer.entry()), {
     fetch: never,
-    clock,
     timeoutMs: 60_000,
   })
   const verifier = verifierOf([ownIssuer, silent])

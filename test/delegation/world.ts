@@ -86,7 +86,7 @@ export async function openVerifying(issuer: TestIssuer, options: { readonly demo
   await clients.register({ clientId: 'loader-client', kind: 'service', service: 'loader' })
   const issuers: IssuerSource[] = [
     ownIssuer({ publicUrl, keys: ring.find }),
-    externalIssuer(trustedIssuer.parse(issuer.entry()), { fetch, clock, timeoutMs: 5_000 }),
+    externalIssuer(trustedIssuer.parse(issuer.entry()), { fetch, elapsed: clock.now, timeoutMs: 5_000 }),
   ]
   const proofs = createProofs({ sql: database, clock, secret: randomBytes(32) })
   const authority = await openRevocationFeed({ database, clock, log: () => undefined })

@@ -15,7 +15,6 @@ async function pointingTo(jwksUri: string, of = issuer) {
   const asked: string[] = []
   const find = remoteKeys({
     issuer: of,
-    clock: { now: Date.now },
     fetch: async (url) => {
       asked.push(url)
       const document = url.includes('/.well-known/') ? { issuer: of, jwks_uri: jwksUri } : { keys: [jwk] }
@@ -71,7 +70,6 @@ test('of a document of 5 MB little more is read than the 256 KiB that one may ha
   const find = remoteKeys({
     issuer,
     jwksUri: `${issuer}/keys`,
-    clock: { now: Date.now },
     fetch: async () =>
       new Response(
         new ReadableStream({

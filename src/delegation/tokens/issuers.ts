@@ -1,8 +1,6 @@
-import type { Clock } from '../../kernel/clock.ts'
 import type { Scope } from '../../kernel/principal.ts'
-import type { Fetch } from './fetch-json.ts'
 import { type Preset, type PresetName, presets } from './presets.ts'
-import { type KeySource, remoteKeys } from './remote-keys.ts'
+import { type KeySource, type RemoteKeysOptions, remoteKeys } from './remote-keys.ts'
 
 /** Which of Remit's two APIs a token is for. */
 export type Resource = 'api' | 'mcp'
@@ -65,11 +63,7 @@ export interface TrustedIssuerSettings {
   readonly algorithms: readonly string[]
 }
 
-export interface ExternalIssuerDeps {
-  readonly fetch: Fetch
-  readonly clock: Clock
-  readonly timeoutMs?: number
-}
+export type ExternalIssuerDeps = Pick<RemoteKeysOptions, 'fetch' | 'elapsed' | 'timeoutMs'>
 
 /** Throws for settings under which a token could mean two things. */
 export function externalIssuer(settings: TrustedIssuerSettings, deps: ExternalIssuerDeps): ExternalIssuer {

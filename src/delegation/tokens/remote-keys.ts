@@ -1,7 +1,6 @@
 import { type CryptoKey, createLocalJWKSet, type JSONWebKeySet, type JWSHeaderParameters } from 'jose'
 import { JWKSInvalid, JWKSMultipleMatchingKeys, JWKSNoMatchingKey } from 'jose/errors'
 import { z } from 'zod'
-import type { Clock } from '../../kernel/clock.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import { type Fetch, fetchJson } from './fetch-json.ts'
 
@@ -19,7 +18,8 @@ export interface RemoteKeysOptions {
   /** Left out: found by discovery (RFC 8414, then OpenID Connect), whose document must name this issuer. */
   readonly jwksUri?: string | undefined
   readonly fetch: Fetch
-  readonly clock: Clock
+  /** Milliseconds of a clock that never jumps. Default: this process's. */
+  readonly elapsed?: () => number
   /** Milliseconds that one document may take. Default 5000. */
   readonly timeoutMs?: number
 }
@@ -29,16 +29,16 @@ const unknownKidCooldownMs = 30_000
 const failureCooldownMs = 1_000
 
 /**
- * An issuer's keys over HTTP: cached 10 minutes; fetched again for an unknown `kid` at most every 30 seconds,
- * so that made-up ones cannot drive traffic; one fetch at a time. Keys that are too old are not used when no
- * newer ones can be had: that is `keys_unavailable`, a refusal. A token without `kid` is served only where
- * exactly one key fits.
+ * An issuer's keys over HTTP: cached 10 minutes since they were asked for; fetched again for an unknown
+ * `kid` at most every 30 seconds, so that made-up ones cannot drive traffic; one fetch at a time. Keys that
+ * are too old are not used when no newer ones can be had: that is `keys_unavailable`, a refusal. A token
+ * without `kid` is served only where exactly one key fits.
  */
 export function remoteKeys({
   issuer,
   jwksUri,
   fetch,
-  clock,
+  elapsed = () => performance.now(),
   timeoutMs = 5_000,
 }: RemoteKeysOptions): KeySource {
   let cachedKeys: { readonly find: ReturnType<typeof createLocalJWKSet>; readonly at: number } | undefined
@@ -46,31 +46,32 @@ export function remoteKeys({
   let fetching: Promise<boolean> | undefined
 
   async function load(): Promise<boolean> {
+    const askedAt = elapsed()
     const uri = jwksUri ?? (await discover(issuer, fetch, timeoutMs))
     const found = uri === undefined ? undefined : keySet(await fetchJson(uri, fetch, timeoutMs))
     if (found === undefined) {
-      failedAt = clock.now()
+      failedAt = elapsed()
       return false
     }
-    cachedKeys = { find: found, at: clock.now() }
+    cachedKeys = { find: found, at: askedAt }
     return true
   }
 
   const refresh = (): Promise<boolean> => {
-    if (clock.now() - failedAt < failureCooldownMs) return Promise.resolve(false)
+    if (elapsed() - failedAt < failureCooldownMs) return Promise.resolve(false)
     fetching ??= load().finally(() => {
       fetching = undefined
     })
     return fetching
   }
 
-  const isFresh = () => cachedKeys !== undefined && clock.now() - cachedKeys.at < cacheMs
+  const isFresh = () => cachedKeys !== undefined && elapsed() - cachedKeys.at < cacheMs
 
   const source = async (header: JWSHeaderParameters) => {
     if (!isFresh() && !(await refresh())) return refuse('keys_unavailable')
     const keyFound = await find(cachedKeys?.find, header)
     if (keyFound !== undefined) return ok(keyFound)
-    if (cachedKeys !== undefined && clock.now() - cachedKeys.at < unknownKidCooldownMs)
+    if (cachedKeys !== undefined && elapsed() - cachedKeys.at < unknownKidCooldownMs)
       return refuse('unknown_key')
     if (!(await refresh())) return refuse('keys_unavailable')
     const second = await find(cachedKeys?.find, header)
