@@ -64,8 +64,9 @@ const [atOnceMin, atOnceAtFirst, atOnceMax] = [2, 4, 64]
 // noise, and what another process on the same machine loses or gains by it.
 const worthIt = 1.4
 // By so many answers at least, and twice as many as run at once. Where neither fewer nor more did better,
-// what does is held for so many such rounds.
-const [roundMin, roundsHeld] = [8, 4]
+// what does is held for so many such rounds: each try costs some of what gets done, so twice as many each
+// time again. A round that got so many times as much or as little done as the one before ends that.
+const [roundMin, roundsHeld, roundsHeldMax, another] = [8, 4, 32, 2]
 // Of one person and agent, and of all: what waits costs memory.
 const [ownWaitingMax, waitingMax] = [256, 2_048]
 const sayEveryMs = 10_000
@@ -95,6 +96,8 @@ export function createTurns({ log }: { readonly log: Log }): Turns {
   let held: Round | undefined
   // More first: what asks somebody else, such as a model elsewhere, needs no processor for many at once.
   let [isTryingMore, roundsLeft, triedInVain] = [true, 1, 0]
+  // Of the round before in which nothing was tried.
+  let rateBefore = 0
   let usualMs = 0
   let fewerAt = Number.NEGATIVE_INFINITY
   // Since when somebody has waited all the time.
@@ -187,7 +190,8 @@ export function createTurns({ log }: { readonly log: Log }): Turns {
   function goBack(atOnce: number): void {
     isTryingMore = !isTryingMore
     triedInVain += 1
-    hold(atOnce, triedInVain % 2 === 0 ? roundsHeld : 1)
+    const rounds = Math.min(roundsHeldMax, roundsHeld * 2 ** (triedInVain / 2 - 1))
+    hold(atOnce, triedInVain % 2 === 0 ? rounds : 1)
   }
 
   /** Tries half or twice as many as did best. */
@@ -208,8 +212,14 @@ export function createTurns({ log }: { readonly log: Log }): Turns {
         triedInVain = 0
         attempt(round)
       }
-    } else if (roundsLeft > 1) hold(round.atOnce, roundsLeft - 1)
-    else attempt(round)
+    } else {
+      const rate = rateOf(round)
+      const isAnother = Math.max(rate / rateBefore, rateBefore / rate) > another
+      rateBefore = rate
+      if (isAnother) triedInVain = 0
+      if (roundsLeft > 1 && !isAnother) hold(round.atOnce, roundsLeft - 1)
+      else attempt(round)
+    }
   }
 
   /** Resolves in the place's turn, when it is among those that run. */

@@ -130,6 +130,30 @@ test.each<[string, Speed, number]>([
   expect(all).toBeGreaterThan(0.8 * 10 * best)
 })
 
+test('what gets most done is left alone for longer and longer, until something changes', async () => {
+  const { inTurn: turns, status } = createTurns({ log: () => undefined })
+  const agents = Object.fromEntries(Array.from({ length: 20 }, (_, index) => [`bot-${index}`, 25]))
+  let speed: Speed = (jobs) => Math.min(1, 0.5 + jobs / 8)
+  let [looks, others] = [0, 0]
+  const processor = createProcessor((jobs) => speed(jobs))
+  const watched = {
+    ...processor,
+    work(ms: number): void {
+      looks += 1
+      if (status().atOnce !== 4) others += 1
+      processor.work(ms)
+    },
+  }
+  await load(turns, agents, 20, watched)
+  ;[looks, others] = [0, 0]
+  await load(turns, agents, 30, watched)
+  expect(others / looks).toBeLessThan(0.15)
+
+  speed = (jobs) => Math.min(16, jobs)
+  await load(turns, agents, 1, processor)
+  expect(status().atOnce).toBeGreaterThanOrEqual(16)
+})
+
 test('as few run at once as get most done, also where more did a while before', async () => {
   const turns = newTurns()
   let isFast = true
