@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { readVerified } from '../audit/seal/verified.ts'
 import { readLastBackup } from '../backup/last.ts'
 import type { Config } from '../config/config.ts'
 import { readDirectoryTotals } from '../directory/reading/totals.ts'
@@ -13,6 +14,7 @@ import {
   observeSources,
   observeStock,
   observeTurns,
+  observeVerified,
   observeWhole,
 } from '../http/metrics.ts'
 import { hostsOf } from '../http/middleware/frame.ts'
@@ -53,6 +55,7 @@ export async function openOperators(dependencies: OperatorsDeps): Promise<Operat
   const { active: activeModel, fga, index, matchesFile } = dependencies.authz
   observeIndex(metrics.registry, () => index.status())
   observeRecord(metrics.registry, () => withTimeout(probeMsMax, keeping.unsealed(), undefined))
+  observeVerified(metrics.registry, () => readVerified(database))
   observeStock(metrics.registry, () => readStock(database), dependencies.now)
   const readDetails = () => ({
     database: !delegation.epoch.needsRecovery || delegation.epoch.older === 'openfga',

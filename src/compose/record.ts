@@ -6,7 +6,9 @@ import { readUnsealed, type Unsealed } from '../audit/seal/lag.ts'
 import { countMissing } from '../audit/seal/missing.ts'
 import { createRetention } from '../audit/seal/retention.ts'
 import { createSealer } from '../audit/seal/sealer.ts'
+import { noteVerified } from '../audit/seal/verified.ts'
 import { type VerifyResult, verifyRecord } from '../audit/seal/verify.ts'
+import { reasonOf } from '../kernel/reason.ts'
 import { startRecurring } from '../kernel/recurring.ts'
 import { guardRecord } from '../store/migrate.ts'
 import type { ComposeContext } from './context.ts'
@@ -78,7 +80,13 @@ export async function openRecord({
       // What was done a moment ago is looked at too.
       await sealer.seal()
       const firstSeal = resumes ? Math.max(1, ...heads.map(({ seal }) => seal)) : 1
-      return verifyRecord(database, { publicKey: key.publicKey, heads, from: firstSeal, now: clock.now() })
+      const options = { publicKey: key.publicKey, heads, from: firstSeal, now: clock.now() }
+      const result = await verifyRecord(database, options)
+      // What it found is told in any case.
+      await noteVerified(database, result.found).catch((error: unknown) =>
+        log('background_failed', { name: 'verified', reason: reasonOf(error) }),
+      )
+      return result
     },
     missing: (heads, copiedAt) =>
       countMissing(database, { publicKey: key.publicKey, heads, copiedAt, now: clock.now() }),

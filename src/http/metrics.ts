@@ -1,6 +1,7 @@
 import type { MiddlewareHandler } from 'hono'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { Unsealed } from '../audit/seal/lag.ts'
+import type { Verified } from '../audit/seal/verified.ts'
 import type { IndexStatus } from '../authz/permission-index.ts'
 import type { LastBackup } from '../backup/last.ts'
 import type { DirectoryTotals } from '../directory/reading/totals.ts'
@@ -105,6 +106,21 @@ export const observeRecord = (registry: Registry, unsealed: () => Promise<Unseal
       'remit_record_unsealed_seconds',
       'Age of the oldest record that is not sealed yet.',
       ({ seconds }) => seconds,
+    ],
+  ])
+
+/** When the record was last looked at as a whole. Both NaN where the database does not say so in time. */
+export const observeVerified = (registry: Registry, read: () => Promise<Verified>): void =>
+  observeStored(registry, () => withTimeout(countingMsMax, read(), undefined), [
+    [
+      'remit_record_verified_timestamp_seconds',
+      'When remit audit verify last found nothing wrong; 0: never.',
+      ({ whole }) => whole,
+    ],
+    [
+      'remit_record_not_whole_timestamp_seconds',
+      'When remit audit verify last found that the record is not whole; 0: never.',
+      ({ wrong }) => wrong,
     ],
   ])
 

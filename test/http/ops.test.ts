@@ -281,6 +281,28 @@ describe('/metrics', () => {
     expect(await told()).toEqual([1_772_323_200, 4_711, 1_772_409_600])
   })
 
+  test('tells when a verification of the record last found nothing, and when one last found something, which none takes back', async () => {
+    const told = async () =>
+      [
+        ...(await (await operators('/metrics')).text()).matchAll(
+          /^remit_record_\w+_timestamp_seconds (.*)$/gm,
+        ),
+      ].map(([, value]) => Number(value))
+    expect(await told()).toEqual([0, 0])
+    const begun = Date.now() / 1_000 - 1
+    const { record } = world.service
+    expect(await record.verify([])).toMatchObject({ found: 0 })
+    const [whole = 0, none] = await told()
+    expect([whole > begun, none]).toEqual([true, 0])
+    const kept = await record.heads(0, 1)
+    const cutOff = kept.map((head) => ({ ...head, seal: 9_999 }))
+    expect((await record.verify(cutOff)).found).toBeGreaterThan(0)
+    const [, wrong = 0] = await told()
+    expect(wrong > begun).toBe(true)
+    await record.verify([])
+    expect((await told())[1]).toBe(wrong)
+  })
+
   const names = ['nightjar', 'wagtail', 'redstart']
   const recognisable = [
     ...names,

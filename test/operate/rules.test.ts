@@ -98,6 +98,7 @@ describe('the rules', needsPromtool, () => {
     remit_ingest_failed: '3',
     remit_record_unsealed_seconds: '1',
     remit_record_unsealed: '1',
+    remit_record_not_whole_timestamp_seconds: '0',
     remit_database_whole: '1',
     remit_openfga_whole: '1',
     remit_changes_heard: '1',
@@ -197,6 +198,11 @@ describe('the rules', needsPromtool, () => {
     ],
     ['somebody where a process is away', { 'up{job="remit"}': '0' }, [page('RemitDown', { job: 'remit' })]],
     ['somebody where one store is an older copy', { remit_openfga_whole: '0' }, [page('RemitOlderCopy')]],
+    [
+      'somebody where a verification found that the record is not whole',
+      { remit_record_not_whole_timestamp_seconds: '600' },
+      [page('RemitRecordNotWhole')],
+    ],
     ['somebody where changes are not heard', { remit_changes_heard: '0' }, [page('RemitChangesUnheard')]],
     [
       'in the morning where the replica is behind',
