@@ -51,6 +51,7 @@ export async function readFacts(database: Database) {
     building: number
     withoutVector: number
     standing: number
+    failedDocuments: number
     unreconciled: number
     besideSources: string | null
   }>(
@@ -70,6 +71,8 @@ export async function readFacts(database: Database) {
        (select count(*)::float8 from chunks where embedding is null) as "withoutVector",
        (select count(*)::float8 from jobs where state = 'open' and done + failed < total
           and coalesce(paced_at, created_at) < now() - interval '1 hour') as standing,
+       (select count(*)::float8 from failed_documents f
+        join documents d on d.doc_no = f.doc_no and d.accepted_revision = f.revision) as "failedDocuments",
        (select count(*)::float8 from unreconciled where since < now() - interval '1 hour') as unreconciled,
        (select string_agg(distinct who || ' in collection:' || own, ', ')
         from sources s cross join unnest(s.collections) as own cross join lateral (

@@ -104,9 +104,9 @@ function backup({ kind, backup: last, failure }: Facts, now: number): readonly F
   return [ok('backup', `The last backup is ${hours} hours old.`)]
 }
 
-function jobs({ stock, standing }: Facts): readonly Finding[] {
+function jobs({ stock, standing, failedDocuments }: Facts): readonly Finding[] {
   if (stock === undefined) return []
-  const { waiting, waitingSeconds, failed } = stock
+  const { waiting, waitingSeconds } = stock
   const stands = standing > 0 || waitingSeconds > hour
   return [
     stands
@@ -116,10 +116,11 @@ function jobs({ stock, standing }: Facts): readonly Finding[] {
           'Look for job_failed in the log; a process with the role worker has to run.',
         )
       : ok('jobs', `${waiting} documents wait; no job stands still.`),
-    failed > 0
+    // Not by jobs, which are kept for 30 days: what came since, or was withdrawn, needs nobody any more.
+    failedDocuments > 0
       ? warning(
           'failed documents',
-          `${failed} documents could not be taken in within 30 days.`,
+          `${failedDocuments} documents could not be taken in as they came last.`,
           '`remit jobs failed` says why; `remit jobs retry --all` tries again.',
         )
       : ok('failed documents', 'Every document was taken in.'),

@@ -111,6 +111,7 @@ describe('the rules', needsPromtool, () => {
   // There is no short form for NaN.
   const valuesOf = (value: string): string => {
     if (value === 'NaN') return Array(81).fill(value).join(' ')
+    if (value.includes('x')) return value
     if (value.endsWith('+-100')) return `${value.slice(0, -5)}-100x80`
     return value.startsWith('+') ? `0${value}x80` : `${value}x80`
   }
@@ -271,6 +272,7 @@ describe('the rules', needsPromtool, () => {
       [ticket('RemitChecksFail')],
     ],
     ['in the morning where documents fail', { remit_ingest_failed: '+1' }, [ticket('RemitDocumentsFailed')]],
+    ['nobody an hour after documents failed, whose jobs are kept', { remit_ingest_failed: '0x9 5x70' }, []],
     [
       'in the morning where permissions are stale',
       { remit_directories_stale: '1' },
