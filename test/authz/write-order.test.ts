@@ -275,6 +275,24 @@ test('what is listed under “but not” takes, also by a tuple of the relation 
   expect([grants(tuple), restricts(tuple)]).toEqual([false, true])
 })
 
+test('what keeps an agent from being told of a document takes, as what keeps it from reading does', () => {
+  const lists = ['a', 'b', 'c'].map((name) => `    define ${name}: [user]`).join('\n')
+  const rules = '    define can_read: a but not b\n    define can_be_told: a but not c'
+  const model = compileModel(
+    readDsl(`model\n  schema 1.1\n\ntype user\n\ntype document\n  relations\n${lists}\n${rules}\n`),
+  )
+  const { grants, restricts } = polarityOf(model)
+  const sides = ['a', 'b', 'c'].map((relation) => {
+    const tuple = { user: 'user:anne', relation, object: 'document:1' } as const
+    return [grants(tuple), restricts(tuple)]
+  })
+  expect(sides).toEqual([
+    [true, false],
+    [false, true],
+    [false, true],
+  ])
+})
+
 test('by our model user:* opens a document, a folder, a collection and the audience of a zone, and no gate', () => {
   const { opens } = polarityOf(ours)
   const found = (['document', 'folder', 'zone', 'collection'] as const).flatMap((type) =>
@@ -345,6 +363,7 @@ test('what may do both is safe as long as one Write takes all of it, and none of
   expect([safe(both, 3), safe(both, 2)]).toEqual([true, false])
   const [again, beside] = [put('member', 1), put('viewer', 3)]
   expect(safe({ writes: again, deletes: again }, 9)).toBe(false)
+  expect(safe({ writes: [...again, ...beside], deletes: again }, 9)).toBe(false)
   expect(safe({ writes: [...again, ...beside], deletes: beside }, 9)).toBe(true)
   expect(safe({ writes: beside, deletes: beside }, 9)).toBe(true)
 })
