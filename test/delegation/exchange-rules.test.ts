@@ -72,7 +72,7 @@ const balance = { type: 'balance' }
 describe('the details of a token that comes of an exchange', () => {
   const found = (requested: unknown, held: unknown, entry: ResourceEntry) => {
     const details = detailsFor(requested, held, { entry, publicUrl })
-    return details.ok ? details.value : (details.detail ?? details.reason)
+    return details.ok ? details.value : [details.reason, details.detail]
   }
   const unknown = 'these are no details that are known'
   const tooMuch = 'more than the subject token holds'
@@ -88,6 +88,8 @@ describe('the details of a token that comes of an exchange', () => {
       [narrowed('a', 'b')],
     ],
     ['none, of a token that holds none', undefined, undefined, ours, []],
+    ['… at another API', undefined, undefined, atBank, []],
+    ['… but its limit, for an agent', undefined, [narrowed('a')], atBot, [narrowed('a')]],
     ['fewer collections', [narrowed('a')], [narrowed('a', 'b')], ours, [narrowed('a')]],
     ['any collections, where it has no limit', [narrowed('c')], undefined, ours, [narrowed('c')]],
     [
@@ -99,6 +101,8 @@ describe('the details of a token that comes of an exchange', () => {
     ],
     ['the grant that it holds', [grant('g_1')], [grant('g_1')], ours, [grant('g_1')]],
     ['that grant unasked', undefined, [grant('g_1', 'vault_call')], ours, [grant('g_1', 'vault_call')]],
+    ['its limit with others’', [narrowed('a'), order], [narrowed('a'), order], atBot, [narrowed('a'), order]],
+    ['its grant with others’', [grant('g_1'), order], [grant('g_1'), order], atBot, [grant('g_1'), order]],
     ['another’s as it was granted', [order], [order, balance], atBroker, [order]],
     ['of all those that this API knows', undefined, [narrowed('a'), order, balance], atBank, [order]],
     ['those that name this API', undefined, [toBroker, order], atBank, [order]],
@@ -123,7 +127,7 @@ describe('the details of a token that comes of an exchange', () => {
     ['a token whose details are all for others', undefined, [balance], atBank, nothingFits],
     ['… also for an agent that carries others’', undefined, [balance], atBot, nothingFits],
   ])('are refused for %s', (_, requested, held, entry, why) => {
-    expect(found(requested, held, entry)).toBe(why)
+    expect(found(requested, held, entry)).toEqual(['invalid_authorization_details', why])
   })
 
   test('are another API’s unless they name collections, a grant, or a call', () => {
@@ -224,6 +228,8 @@ describe('who may exchange a token', () => {
     // The program's token, shown by the agent that it is addressed to: nobody would know of the program.
     expect(await may(other, from('assistant', `${publicUrl}/agents/other-bot`))).toBe(false)
     expect(await may(person, from('portal', botAddress))).toBe(false)
+    // No person's client is the agent of this name.
+    expect(await may(person, from('portal', `${publicUrl}/agents/undefined`))).toBe(false)
   })
 })
 
@@ -267,6 +273,7 @@ describe('a token that comes of an exchange', () => {
     [{ sub: 'other-bot' }, false, false],
     [{}, false, false],
     [null, false, false],
+    [undefined, false, false],
     ['research-bot', false, false],
   ])('is for the agent that may_act names: %j by our issuer %s, by another %s', (mayAct, byUs, byThem) => {
     expect([

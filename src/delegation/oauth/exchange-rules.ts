@@ -32,10 +32,7 @@ export function detailsFor(
   const requested = requestedDetails === undefined ? tokenDetails : detailsOf(requestedDetails)
   if (!tokenDetails.ok || !requested.ok || (requestedDetails !== undefined && isEmpty(requested.value)))
     return refuse('invalid_authorization_details', 'these are no details that are known')
-  const documents = narrowedDocuments(
-    requestedDetails === undefined ? undefined : requested.value.documents,
-    tokenDetails.value,
-  )
+  const documents = narrowedDocuments(requested.value.documents, tokenDetails.value)
   const grants = heldGrants(requested.value.grants, tokenDetails.value.grants)
   const foreignDetails = coveredDetails(requested.value.others, tokenDetails.value.others)
   if (documents === undefined || grants === undefined || foreignDetails === undefined)
@@ -60,11 +57,11 @@ const isEmpty = ({ documents, grants, others: foreignDetails }: Details): boolea
 export const isForeign = (detail: Detail): boolean => !isOwnType(detail.type)
 
 function narrowedDocuments(
-  requested: readonly CollectionNarrowing[] | undefined,
+  requested: readonly CollectionNarrowing[],
   { documents: tokenDetails }: Details,
 ): readonly CollectionNarrowing[] | undefined {
   // Asking for details of others alone does not lift the token's own limit.
-  if (requested === undefined || requested.length === 0) return tokenDetails
+  if (requested.length === 0) return tokenDetails
   const isNarrower = requested.every(({ collections }) =>
     tokenDetails.every((tokenDetail) => collections.every((id) => tokenDetail.collections.includes(id))),
   )
