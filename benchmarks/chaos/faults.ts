@@ -13,6 +13,7 @@ export interface World {
   readonly postgres: OwnPostgres
   readonly openfga: OwnOpenFga
   readonly links: Links
+  /** Of a search engine none, where Postgres finds passages. */
   readonly between: Readonly<Record<Where, readonly Link[]>>
   /** By process: a file with the milliseconds by which its clock is wrong. */
   readonly clocks: readonly [string, string]
@@ -26,6 +27,9 @@ const wheres = [
   'OpenFGA and both',
   'Postgres and OpenFGA',
   'the embedding endpoint and both',
+  'the identity providers and both',
+  'OpenSearch and one process',
+  'OpenSearch and both',
 ] as const
 export type Where = (typeof wheres)[number]
 
@@ -33,11 +37,17 @@ export interface Fault {
   readonly name: string
   /** What else refuses while it lasts: a token is not good by a clock that is wrong. */
   readonly refusals?: readonly number[]
+  /** Only where a search engine finds passages. */
+  readonly isOfEngine?: boolean
   /** Begins it; what comes back ends it. */
   begin(world: World): Promise<() => Promise<void>>
 }
 
-const toxics: Readonly<Record<string, readonly Toxic[]>> = {
+/** `bytes`: of an answer and of a question, after which the link is cut. */
+const toxicsOf = (bytes: {
+  readonly answer: number
+  readonly question: number
+}): Readonly<Record<string, readonly Toxic[]>> => ({
   'is slow (0.4 to 1.2 s)': [
     { type: 'latency', stream: 'downstream', attributes: { latency: 800, jitter: 400 } },
   ],
@@ -56,15 +66,25 @@ const toxics: Readonly<Record<string, readonly Toxic[]>> = {
     { type: 'timeout', stream: 'upstream', attributes: { timeout: 0 } },
   ],
   'is reset': [{ type: 'reset_peer', stream: 'downstream', attributes: { timeout: 150 } }],
-  'is cut within an answer': [{ type: 'limit_data', stream: 'downstream', attributes: { bytes: 3_000 } }],
-  'is cut within a question': [{ type: 'limit_data', stream: 'upstream', attributes: { bytes: 3_000 } }],
+  'is cut within an answer': [
+    { type: 'limit_data', stream: 'downstream', attributes: { bytes: bytes.answer } },
+  ],
+  'is cut within a question': [
+    { type: 'limit_data', stream: 'upstream', attributes: { bytes: bytes.question } },
+  ],
   'closes slowly': [{ type: 'slow_close', stream: 'downstream', attributes: { delay: 3_000 } }],
-}
+})
+// What a provider says of itself and its keys is a kilobyte, in three questions.
+const small = { answer: 700, question: 450 }
+const usual = { answer: 3_000, question: 3_000 }
+
+const isOfEngine = (where: Where): boolean => where.startsWith('OpenSearch')
 
 const ofLinks = wheres.flatMap((where): Fault[] => [
-  ...Object.entries(toxics).map(
+  ...Object.entries(toxicsOf(where === 'the identity providers and both' ? small : usual)).map(
     ([what, list]): Fault => ({
       name: `the link of ${where} ${what}`,
+      isOfEngine: isOfEngine(where),
       async begin({ links, between }) {
         for (const link of between[where]) for (const toxic of list) await link.add(toxic)
         return () => links.heal()
@@ -73,6 +93,7 @@ const ofLinks = wheres.flatMap((where): Fault[] => [
   ),
   {
     name: `the link of ${where} is refused`,
+    isOfEngine: isOfEngine(where),
     async begin({ links, between }) {
       for (const link of between[where]) await link.enable(false)
       return () => links.heal()
@@ -80,6 +101,7 @@ const ofLinks = wheres.flatMap((where): Fault[] => [
   },
   {
     name: `the link of ${where} comes and goes`,
+    isOfEngine: isOfEngine(where),
     async begin({ links, between }) {
       const ended = new AbortController()
       const flapping = (async () => {
@@ -295,6 +317,8 @@ const ofPostgres: readonly Fault[] = [
 /** Two at a time. */
 const together = (name: string, ...of: readonly Fault[]): Fault => ({
   name,
+  refusals: of.find(({ refusals }) => refusals !== undefined)?.refusals ?? [503],
+  isOfEngine: of.some((one) => one.isOfEngine),
   async begin(world) {
     await using stack = new AsyncDisposableStack()
     for (const one of of) stack.defer(await one.begin(world))
@@ -324,6 +348,21 @@ const ofTwo: readonly Fault[] = [
     'OpenFGA killed while Postgres is slow',
     named('the link of Postgres and both is slow (0.4 to 1.2 s)'),
     named('OpenFGA killed'),
+  ),
+  together(
+    'both processes killed while the identity providers are silent',
+    named('the link of the identity providers and both is silent both ways'),
+    named('both processes killed'),
+  ),
+  together(
+    'the clock of both processes 120 s fast while the identity providers are refused',
+    named('the link of the identity providers and both is refused'),
+    named('the clock of both processes 120 s fast'),
+  ),
+  together(
+    'one process killed while OpenSearch is refused',
+    named('the link of OpenSearch and both is refused'),
+    named('one process killed'),
   ),
 ]
 

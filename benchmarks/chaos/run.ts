@@ -7,12 +7,15 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { administer } from '../../test/support/administer.ts'
+import { native } from '../../test/support/native.ts'
 import { startOpenFga } from '../../test/support/openfga-server.ts'
+import { dropNamed, indicesOf, opensearchSettings } from '../../test/support/opensearch.ts'
 import { openPair, type Pair } from '../../test/support/pair.ts'
 import { startPostgres } from '../../test/support/postgres.ts'
 import { type Load, openLoad } from '../failover/load.ts'
 import { type Fault, faults, type Where, type World } from './faults.ts'
-import { openLinks } from './links.ts'
+import { type Link, type Links, openLinks } from './links.ts'
+import { openProviders, type Providers } from './providers.ts'
 
 /**
  * Two processes of the service under load, while what they stand on fails: one fault after the other, each
@@ -24,14 +27,17 @@ import { openLinks } from './links.ts'
  *   npm run chaos -- --seed 1              # all faults, in an order of the seed
  *   npm run chaos -- --seed 1 --count 6    # six of them
  *   npm run chaos -- --only 'OpenFGA killed'
+ *   npm run chaos -- --engine              # an OpenSearch finds passages, and its links fail too
  *
- * Needs `.ci/services`, and Toxiproxy (TOXIPROXY_PATH).
+ * Needs `.ci/services`, and Toxiproxy (TOXIPROXY_PATH); with `--engine` OPENSEARCH_TEST_URL, where it makes
+ * indices of its own and drops them.
  */
 const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: '1' },
     count: { type: 'string' },
     only: { type: 'string' },
+    engine: { type: 'boolean', default: false },
     /** Milliseconds that a fault lasts at least; up to twice as long, by the seed. */
     lasting: { type: 'string', default: '3000' },
   },
@@ -66,17 +72,22 @@ const drawn = (name: string): number =>
 
 const chosen = faults
   .filter(({ name }) => values.only === undefined || name.includes(values.only))
+  .filter(({ isOfEngine }) => values.engine || isOfEngine !== true)
   .sort((one, other) => drawn(one.name) - drawn(other.name))
   .slice(0, values.count === undefined ? undefined : Number(values.count))
 if (chosen.length === 0) throw new Error('No fault is named so.')
 
 await using world = await openWorld()
-const { pair } = world
+const { pair, providers } = world
 say(`${chosen.length} faults, seed ${values.seed}; ${availableParallelism()} cores`)
 const watch = watchOver(pair)
 await using _watched = watch
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void stop())
-const load = await openLoad(pair, { stockSize: 12, grantsOfAgent: chosen.length < 20 ? 1 : 5 })
+const load = await openLoad(pair, {
+  stockSize: 12,
+  grantsOfAgent: chosen.length < 20 ? 1 : 5,
+  more: [providers.people],
+})
 const recoveries: number[] = []
 let missed = 0
 for (const fault of chosen) await meet(fault)
@@ -99,8 +110,10 @@ async function meet(fault: Fault): Promise<void> {
   load.start()
   await sleep(1_000)
   const since = performance.now()
+  load.attempts.refused.clear()
   load.attempts.refusals = fault.refusals ?? [503]
   const end = await fault.begin(world)
+  await load.change()
   await sleep(Number(values.lasting) * (1 + drawn(`${fault.name} lasts`)))
   await end()
   const endedAt = performance.now()
@@ -117,7 +130,8 @@ async function meet(fault: Fault): Promise<void> {
     `${isMet ? 'met   ' : 'MISSED'} ${fault.name}: ${done} answers, ${refused} refusals, whole again after ${ms} ms (last: ${recovered.last}); load ${loadavg()[0]?.toFixed(0)}`,
   )
   if (isMet) return
-  for (const [what, n] of [...load.back, ...load.attempts.wrong]) console.log(`          ${what} × ${n}`)
+  for (const [what, n] of [...load.back, ...load.attempts.wrong, ...load.attempts.refused])
+    console.log(`          ${what} × ${n}`)
   for (const which of [0, 1] as const)
     console.log(
       pair
@@ -160,7 +174,7 @@ async function stop(): Promise<never> {
   process.exit(1)
 }
 
-async function openWorld(): Promise<World & AsyncDisposable> {
+async function openWorld(): Promise<World & AsyncDisposable & { readonly providers: Providers }> {
   await using stack = new AsyncDisposableStack()
   const folder = await mkdtemp(join(tmpdir(), 'remit-chaos-'))
   stack.defer(() => rm(folder, { recursive: true, force: true }))
@@ -184,7 +198,16 @@ async function openWorld(): Promise<World & AsyncDisposable> {
     await open('fga-2', portOf(openfga.url)),
   ] as const
   const embeddings = await open('embeddings', await embeddingEndpoint(stack))
+  const providers = stack.use(await openProviders(links))
+  const engine = values.engine ? await openEngine(links) : []
+  // Their names go with the database, and only once both processes are gone nobody makes more of them.
+  let indices: readonly string[] = []
+  stack.defer(() => dropNamed(indices))
   const own = (which: 0 | 1) => ({
+    ...(engine.length > 0 && {
+      ...opensearchSettings(),
+      SEARCH_ENGINE_URLS: `http://127.0.0.1:${engine[which]?.port}`,
+    }),
     OPENFGA_API_URL: `http://127.0.0.1:${permissions[which].port}`,
     CHAOS_CLOCK: clocks[which],
     NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(wrongClock)}`,
@@ -198,6 +221,7 @@ async function openWorld(): Promise<World & AsyncDisposable> {
         EMBEDDINGS_BASE_URL: `http://127.0.0.1:${embeddings.port}/v1`,
         EMBEDDINGS_MODEL: 'hash',
         EMBEDDINGS_DIMENSIONS: '384',
+        TRUSTED_ISSUERS: providers.setting,
       },
       each: () => [own(0), own(1)],
     }),
@@ -209,7 +233,14 @@ async function openWorld(): Promise<World & AsyncDisposable> {
     'OpenFGA and both': permissions,
     'Postgres and OpenFGA': [ofOpenfga],
     'the embedding endpoint and both': [embeddings],
+    'the identity providers and both': providers.links,
+    'OpenSearch and one process': engine.slice(0, 1),
+    'OpenSearch and both': engine,
   }
+  if (values.engine)
+    stack.defer(async () => {
+      indices = await indicesOf(pair.database)
+    })
   const owned = stack.move()
   let ending: PromiseLike<void> | undefined
   return {
@@ -217,6 +248,7 @@ async function openWorld(): Promise<World & AsyncDisposable> {
     postgres,
     openfga,
     links,
+    providers,
     between,
     clocks,
     [Symbol.asyncDispose]() {
@@ -225,6 +257,13 @@ async function openWorld(): Promise<World & AsyncDisposable> {
       return ending
     },
   }
+}
+
+/** A link of each process to the OpenSearch of the tests. */
+async function openEngine(links: Links): Promise<readonly Link[]> {
+  if (native.opensearch === undefined) throw new Error('Set OPENSEARCH_TEST_URL.')
+  const port = Number(new URL(native.opensearch).port)
+  return [await links.open('engine-1', port), await links.open('engine-2', port)]
 }
 
 /** Starts again what has ended, as an orchestrator does. */

@@ -20,6 +20,8 @@ export class Attempts {
   readonly #all: Attempt[] = []
   /** How often an answer was neither what was asked for nor a refusal, by what it was. */
   readonly wrong = new Map<string, number>()
+  /** How often something was refused, by what said so. */
+  readonly refused = new Map<string, number>()
   /** Statuses that refuse. With a clock that is wrong 401 does too. */
   refusals: readonly number[] = [503]
 
@@ -33,24 +35,27 @@ export class Attempts {
     const beganAt = performance.now()
     const note = (outcome: Attempt['outcome']): void =>
       void this.#all.push({ kind, beganAt, endedAt: performance.now(), outcome })
+    const count = (of: Map<string, number>, what: string): void => void of.set(what, (of.get(what) ?? 0) + 1)
     let answer: Answer
     try {
       const response = await fetch(url, { ...init, signal: AbortSignal.timeout(patienceMs) })
       answer = { status: response.status, body: await response.text() }
     } catch {
       note('refused')
+      count(this.refused, `${kind}: no answer`)
       return undefined
     }
-    if (this.refusals.includes(answer.status)) note('refused')
-    else if (isRight(answer)) {
+    if (this.refusals.includes(answer.status)) {
+      note('refused')
+      count(this.refused, `${kind}: ${answer.status} ${/"(?:code|error)":"(\w+)"/.exec(answer.body)?.[1]}`)
+    } else if (isRight(answer)) {
       note('done')
       return answer
     } else {
       note('wrong')
       // Without what each answer has of its own.
       const body = answer.body.replaceAll(/[a-z]_[0-9a-f-]{36}/g, '…')
-      const what = `${kind}: ${answer.status} ${body.slice(0, 200)}`
-      this.wrong.set(what, (this.wrong.get(what) ?? 0) + 1)
+      count(this.wrong, `${kind}: ${answer.status} ${body.slice(0, 200)}`)
     }
     return undefined
   }

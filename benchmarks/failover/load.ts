@@ -18,7 +18,33 @@ export interface Acknowledged {
   readonly records: Set<string>
 }
 
-/** Requests of eight kinds, one after the other each, by turns to both processes. */
+/** Requests of a kind more, beside the others. */
+export interface More {
+  /** Who may read the document that is always there. */
+  readonly viewers: readonly string[]
+  /** Before the load starts. */
+  stock(): Promise<void>
+  /** While a fault lasts: what only shows if it comes then. */
+  change(): Promise<void>
+  step(): Promise<unknown>
+  /** Looks at both processes at what was acknowledged; `all`: since ever. */
+  compare(what?: 'all'): Promise<void>
+  /** What a process cannot do yet. */
+  probe(url: string): Promise<readonly string[]>
+}
+
+/** What such requests are made and noted with. */
+export interface Tools extends Pick<Load, 'attempts' | 'acknowledged'> {
+  readonly pair: Pair
+  /** Path and id of the document that is always there. */
+  readonly anchor: { readonly id: string; readonly path: string }
+  /** By turns. */
+  anyUrl(): string
+  /** Notes what came back. */
+  sayBack(what: string): void
+}
+
+/** Requests of eight kinds and {@link More}, one after the other each, by turns to both processes. */
 export interface Load {
   readonly attempts: Attempts
   readonly acknowledged: Acknowledged
@@ -30,10 +56,12 @@ export interface Load {
   stop(): Promise<void>
   /** Looks at both processes at what was acknowledged since it looked last; `all`: at everything. */
   compare(what?: 'all'): Promise<void>
-  /** What a process cannot do yet: take in a document, give it, find one, spend a code. */
+  /** What a process cannot do yet: take in a document, give it, find it and another one, spend a code. */
   probe(url: string): Promise<readonly string[]>
   /** Makes more to take away and to use. */
   stock(): Promise<void>
+  /** To be called while a fault lasts. */
+  change(): Promise<void>
 }
 
 const agent = 'bench-bot-0'
@@ -50,11 +78,13 @@ export async function openLoad(
   {
     stockSize = 40,
     grantsOfAgent = 5,
+    more: makeMore = [],
   }: {
     /** Of each kind of what is taken away. */
     readonly stockSize?: number
     /** An agent is made ten offers an hour. */
     readonly grantsOfAgent?: number
+    readonly more?: readonly ((tools: Tools) => More)[]
   } = {},
 ): Promise<Load> {
   const target: Omit<Target, typeof Symbol.asyncDispose> = await targetOn(pair)
@@ -83,6 +113,16 @@ export async function openLoad(
     turn += 1
     return pair.urls[turn % 2] as string
   }
+  const more = makeMore.map((make) =>
+    make({
+      pair,
+      attempts,
+      acknowledged,
+      anyUrl,
+      sayBack,
+      anchor: { id: anchor, path: `/documents/${encodeURIComponent(anchor)}` },
+    }),
+  )
   let number = 0
   let searches = 0
   let passages = 0
@@ -97,7 +137,8 @@ export async function openLoad(
   const reader = async () => ({ authorization: `Bearer ${await target.agentToken(agent)}` })
   const at = (url: string, id: string): string => `${url}/documents/${encodeURIComponent(id)}`
 
-  async function publish(id: string, text = `All about ${id}.`, url = anyUrl()): Promise<boolean> {
+  async function publish(id: string, url = anyUrl()): Promise<boolean> {
+    const isAnchor = id === anchor
     const answer = await attempts.make('publish', at(url, id), {
       method: 'PUT',
       headers: { ...loader, prefer: 'wait=10' },
@@ -105,9 +146,11 @@ export async function openLoad(
         id,
         collection: 'bench',
         title: id,
-        text,
+        text: isAnchor ? 'The anchor of the harbour.' : `All about ${id}.`,
         mime_type: 'text/plain',
-        access: { viewers: ['user:anne', 'user:bob'] },
+        access: {
+          viewers: ['user:anne', 'user:bob', ...(isAnchor ? more.flatMap(({ viewers }) => viewers) : [])],
+        },
       }),
     })
     if (answer !== undefined) acknowledged.published.add(id)
@@ -194,8 +237,9 @@ export async function openLoad(
   }
 
   async function revoke(): Promise<void> {
-    const [lent] = toRevoke
-    if (lent === undefined) return
+    const [lent, next] = toRevoke
+    // The last one stays, as what a code is spent for: an agent to whom nothing is lent gets no token.
+    if (lent === undefined || next === undefined) return
     const init = { method: 'DELETE', headers: browser }
     // Whose answer was lost may be over already.
     const isOver = ({ status }: Answer): boolean => status < 300 || status === 404
@@ -232,11 +276,15 @@ export async function openLoad(
     if (there !== undefined && !touched.has(there)) await isThere(url, there)
   }
 
-  /** Whether the anchor was found, where it was asked for. */
-  async function search(url = anyUrl(), isForAnchor = searches % 8 < 4): Promise<boolean> {
+  /** Whether the wanted document was found. Default: the one that is always there, or the last. */
+  async function search(
+    url = anyUrl(),
+    wanted = searches % 8 < 4 ? anchor : `bench/load-${number}`,
+  ): Promise<boolean> {
     searches += 1
+    const isForAnchor = wanted === anchor
     const consistency = searches % 4 < 2 ? 'strict' : 'fast'
-    const query = isForAnchor ? 'anchor of the harbour' : `All about bench load ${number}`
+    const query = isForAnchor ? 'anchor of the harbour' : `All about ${wanted}`
     const beganAt = performance.now()
     const answer = await attempts.make('search', `${url}/retrieve`, {
       method: 'POST',
@@ -256,9 +304,9 @@ export async function openLoad(
       if (since !== undefined && since + (consistency === 'fast' ? fastMs : 0) < beganAt)
         sayBack(`a passage that was taken away (${consistency})`)
     }
-    const isThere = results.some(({ document_id }) => document_id === anchor)
-    if (complete && isForAnchor && !isThere) sayBack('a passage missing from a complete answer')
-    return isThere
+    const isFound = results.some(({ document_id }) => document_id === wanted)
+    if (complete && isForAnchor && !isFound) sayBack('a passage missing from a complete answer')
+    return isFound
   }
 
   const steps: readonly (() => Promise<unknown>)[] = [
@@ -273,6 +321,7 @@ export async function openLoad(
     },
     look,
     () => search(),
+    ...more.map(({ step }) => step),
   ]
   /** What was accepted and not yet taken in may come later: its job is tried again after a while. */
   async function isLost(url: string, id: string): Promise<boolean> {
@@ -285,13 +334,14 @@ export async function openLoad(
   let browser = await target.browser()
 
   async function stock(): Promise<void> {
+    for (const one of more) await one.stock()
     browser = await target.browser()
     // Of the longest life that there is: nothing here asks the database while that is away.
     loader = {
       authorization: `Bearer ${await pair.serviceToken('loader')}`,
       'content-type': 'application/json',
     }
-    while (!acknowledged.published.has(anchor)) await publish(anchor, 'The anchor of the harbour.')
+    while (!acknowledged.published.has(anchor)) await publish(anchor)
     toRevoke.length = 0
     for (let index = 0; index < stockSize; index += 1) toRevoke.push(await pair.agentToken('anne'))
     for (const list of [toWithdraw, toUnshare])
@@ -312,7 +362,7 @@ export async function openLoad(
             const { id, decide } = await ask(target, asking)
             const [grantId] = await Promise.all([wait(target, asking, id), decide()])
             return grantId
-          })
+          }, 30)
           toUse.push({ grant: made, agent: asking })
         }),
       )
@@ -327,11 +377,13 @@ export async function openLoad(
       const id = nextId()
       const lacks: string[] = []
       await Promise.all([
-        publish(id, undefined, url).then(async (isIn) => {
+        ...more.map(async ({ probe }) => void lacks.push(...(await probe(url)))),
+        publish(id, url).then(async (isIn) => {
           if (!isIn) lacks.push('take in')
           else if ((await isThere(url, id)) !== true) lacks.push('give')
+          else if (!(await search(url, id))) lacks.push('find what is new')
         }),
-        search(url, true).then((isFound) => isFound || lacks.push('find')),
+        search(url, anchor).then((isFound) => isFound || lacks.push('find')),
         pair
           .assertion()
           .then((code) => spend(url, code))
@@ -340,6 +392,9 @@ export async function openLoad(
       return lacks
     },
     stock,
+    async change() {
+      for (const one of more) await one.change()
+    },
     start() {
       isStopping = false
       running = Promise.all(
@@ -368,6 +423,7 @@ export async function openLoad(
         records: rest('records', acknowledged.records),
       }
       compared = new Map(Object.entries(acknowledged).map(([kind, all]) => [kind, all.size]))
+      for (const one of more) await one.compare(what)
       for (const url of pair.urls) {
         for (const id of since.withdrawn) if (await isThere(url, id)) sayBack('a withdrawn document')
         for (const id of since.unshared)

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { faults } from '../../benchmarks/chaos/faults.ts'
 import { seed } from '../../packages/engine/test/support/seed.ts'
-import { needsOpenfgaProgram, needsToxiproxy } from '../support/native.ts'
+import { native, needsOpenfgaProgram, needsToxiproxy } from '../support/native.ts'
 import { needsPostgresProgram } from '../support/postgres.ts'
 import { startCommand } from './process.ts'
 
@@ -11,7 +11,7 @@ const needs = [needsPostgresProgram, needsOpenfgaProgram, needsToxiproxy].find((
 test('every fault has a name of its own, by which a run may ask for it', () => {
   const names = faults.map(({ name }) => name)
   expect(names.filter((name, nth) => names.indexOf(name) !== nth)).toEqual([])
-  expect(names.length).toBeGreaterThan(60)
+  expect(names.length).toBeGreaterThan(130)
 })
 
 // Half an hour for all of them, and the whole machine: `npm run full` alone.
@@ -21,11 +21,13 @@ if (count !== undefined)
     ...needs,
     timeout: 7_200_000,
   }, async () => {
-    const { OPENFGA_PATH, POSTGRES_PATH, POSTGRES_USER, TOXIPROXY_PATH } = process.env
-    const given = { OPENFGA_PATH, POSTGRES_PATH, POSTGRES_USER, TOXIPROXY_PATH }
+    const { OPENFGA_PATH, OPENSEARCH_TEST_URL, POSTGRES_PATH, POSTGRES_USER, TOXIPROXY_PATH } = process.env
+    const given = { OPENFGA_PATH, OPENSEARCH_TEST_URL, POSTGRES_PATH, POSTGRES_USER, TOXIPROXY_PATH }
     const env = Object.entries(given).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]))
+    // Half of the seeds with an engine: a run has either.
+    const isOnEngine = native.opensearch !== undefined && seed % 2 === 1
     await using driver = startCommand(
-      ['--seed', String(seed), '--count', count],
+      ['--seed', String(seed), '--count', count, ...(isOnEngine ? ['--engine'] : [])],
       Object.fromEntries(env),
       'benchmarks/chaos/run.ts',
     )

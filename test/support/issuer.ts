@@ -15,6 +15,8 @@ export interface TestIssuerOptions {
   readonly preset?: string
   /** Path of the issuer's name. Default `/realms/test`. */
   readonly path?: string
+  /** Gives the port of a proxy in front of this port, by which others know the issuer. Default: this one. */
+  readonly through?: (port: number) => Promise<number>
   /** Answers instead of the issuer, where a test wants a broken one; undefined: as usual. */
   readonly answer?: (request: IncomingMessage, response: ServerResponse) => boolean
 }
@@ -72,7 +74,8 @@ export async function startTestIssuer(options: TestIssuerOptions = {}): Promise<
   const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('The issuer has no port.')
   const path = options.path ?? '/realms/test'
-  const issuer = `http://127.0.0.1:${address.port}${path}`
+  const port = (await options.through?.(address.port)) ?? address.port
+  const issuer = `http://127.0.0.1:${port}${path}`
   const audiences = { api: 'https://remit.test/api', mcp: 'https://remit.test/mcp' }
   const documents = (): Record<string, object> => ({
     [`${path.replace(/\/$/, '')}/.well-known/openid-configuration`]: { issuer, jwks_uri: `${issuer}/jwks` },

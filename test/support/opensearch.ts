@@ -32,9 +32,16 @@ export async function openTestEngine(database: Database, log: Log = () => undefi
 }
 
 /** Drops the indices that a database of a test has there. */
-export async function dropIndices(sql: Sql): Promise<void> {
+export const dropIndices = async (sql: Sql): Promise<void> => dropNamed(await indicesOf(sql))
+
+/** Names of the indices that a database has there. */
+export async function indicesOf(sql: Sql): Promise<readonly string[]> {
   const rows = await sql.query<{ name: string }>(
     `select 'remit-' || generation || '-' || range as name from search_ranges`,
   )
-  for (const { name } of rows) await fetch(`${native.opensearch}/${name}`, { method: 'DELETE' })
+  return rows.map(({ name }) => name)
+}
+
+export async function dropNamed(indices: readonly string[]): Promise<void> {
+  for (const name of indices) await fetch(`${native.opensearch}/${name}`, { method: 'DELETE' })
 }
