@@ -45,7 +45,7 @@ const shown = (asked: RequestedAccess, lentMs = 100 * days): ShownApproval =>
 
 function terms(asked: RequestedAccess, answer: Omit<ApproveAnswer, 'answer'> = {}, lentMs?: number) {
   const found = termsOf(shown(asked, lentMs), { answer: 'approve', ...answer }, now)
-  return found.ok ? found.value : found.detail
+  return found.ok ? found.value : `${found.reason} ${found.detail}`
 }
 const grant = { approval: 'ap_1', ...holder, until: inMs(15 * minutes) }
 
@@ -91,6 +91,13 @@ describe('a yes to documents', () => {
       })
   })
 
+  test('is remembered for a place where at least one of them lies', () => {
+    expect(terms(documents, { remember: remember('folder:f') })).toMatchObject({
+      answer: { documentIds: ['a', 'b'] },
+      grant: { objects: ['folder:f'] },
+    })
+  })
+
   test.each<[string, Omit<ApproveAnswer, 'answer'>, string]>([
     ['none at all', { documentIds: [] }, 'documentIds'],
     ['one that was asked for and is not shown', { documentIds: ['a', 'c'] }, 'documentIds'],
@@ -98,7 +105,7 @@ describe('a yes to documents', () => {
     ['a place where none of them lies', { documentIds: ['b'], remember: remember('folder:f') }, 'remember'],
     ['one use of what is remembered', { oneUse: true, remember: remember('collection:k') }, 'oneUse'],
   ])('is refused for %s', (_, answer, why) => {
-    expect(terms(documents, answer)).toBe(why)
+    expect(terms(documents, answer)).toBe(`not_offered ${why}`)
   })
 
   test.each<[string, number, number]>([
@@ -114,7 +121,8 @@ describe('a yes to documents', () => {
     }
     // A form may be sent a minute after it was filled in.
     for (const ms of [1, longestMs + minutes]) expect(endOf(inMs(ms))).toEqual(inMs(ms))
-    for (const ms of [-1, 0, longestMs + minutes + 1, Number.NaN]) expect(endOf(inMs(ms))).toBe('until')
+    for (const ms of [-1, 0, longestMs + minutes + 1, Number.NaN])
+      expect(endOf(inMs(ms))).toBe('not_offered until')
   })
 })
 
@@ -128,9 +136,9 @@ describe('a yes to a call', () => {
   test.each([vaultCall, token])(
     'or a token is narrowed to no documents, and remembered nowhere: $kind',
     (asked) => {
-      expect(terms(asked, { documentIds: ['a'] })).toBe('documentIds')
+      expect(terms(asked, { documentIds: ['a'] })).toBe('not_offered documentIds')
       const remember = { object: 'folder:f', until: inMs(days) } as const
-      expect(terms(asked, { remember })).toBe('remember')
+      expect(terms(asked, { remember })).toBe('not_offered remember')
     },
   )
 })
@@ -200,7 +208,10 @@ describe('a grant', () => {
 
   test('is remembered for folders and collections, twenty at a time', async () => {
     const wanted = { objects: ['folder:f', 'collection:k'], remembered: true } as const
-    expect(await checked(wanted, { remembered: 19 }).found).toMatchObject(wanted)
+    const last = checked(wanted, { remembered: 19 })
+    expect(await last.found).toMatchObject(wanted)
+    // Of this agent, under this delegation.
+    expect(last.asked[0]).toEqual(['user:anne', 'bot', 'd_1', new Date(now)])
     await expect(checked(wanted, { remembered: 20 }).found).rejects.toMatchObject({ code: 'conflict' })
     // Those that are not remembered take no place.
     expect(await checked({}, { remembered: 20 }).found).toMatchObject({ remembered: false })
