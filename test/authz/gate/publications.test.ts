@@ -41,6 +41,19 @@ describe('a yes counts for what the document had in force, and not for what was 
     expect((await waiting).cleared).toEqual([])
   })
 
+  test('nor where the time ends while others are looked at, of which it was the first', async () => {
+    const world = createGateWorld()
+    world.add(viewer)
+    const ending = new AbortController()
+    const clearing = gateOf(world).open(anne, { consistency: 'strict', signal: ending.signal })
+    expect((await clearing.clear([first])).cleared).toEqual([first])
+    // The look at the first two hundred is over when this runs.
+    setImmediate(() => ending.abort())
+    const others = Array.from({ length: 300 }, (_, index) => ({ documentId: `d${index}` }))
+    const { cleared, stopped } = await clearing.clear([second, ...others])
+    expect([cleared, stopped?.code]).toEqual([[], 'deadline_exceeded'])
+  })
+
   test('nor where a wave had cleared it before, and the next is refused what is in force', async () => {
     const world = createGateWorld()
     world.add(viewer, 'user:anne viewer document:b', 'user:anne viewer document:c')

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import type { Verdict } from '../../../src/authz/fga.ts'
 import { AppError } from '../../../src/kernel/errors.ts'
 import { annesBot } from '../double.ts'
+import { createTestIndex } from '../parts.ts'
 import { answering, type Saying } from './answering.ts'
 import { createGateWorld } from './world.ts'
 
@@ -73,13 +74,19 @@ describe('what may be told beside an answer', () => {
   })
 
   test('stops no answer when OpenFGA says nothing of it', async () => {
-    const { gate } = answering((relation) => {
+    const unanswered: Saying = (relation) => {
       if (relation === 'can_be_told') throw new AppError('authorization_unavailable')
       return 'denied'
-    })
+    }
+    const { gate } = answering(unanswered)
     const clearing = gate.open(annesBot, { consistency: 'strict' })
     expect(await clearing.clear([], 10, ['x'])).toEqual({ cleared: [], stopped: undefined })
     expect([clearing.tellable, clearing.counts]).toEqual([[], expect.objectContaining({ errors: 0 })])
+    // Nor where the rest needs no question: the replica refuses it.
+    const { gate: other } = answering(unanswered, { index: createTestIndex('model-1', () => 0) })
+    const idle = other.open(annesBot, { consistency: 'strict' })
+    expect(await idle.clear(items('a'), 10, ['x'])).toEqual({ cleared: [], stopped: undefined })
+    expect(idle.isRefused('a')).toBe(true)
   })
 
   test('goes by the model that the answer goes by', () => {
@@ -95,6 +102,9 @@ describe('a question to OpenFGA', () => {
     await gate.open(annesBot, { consistency: 'strict', signal }).clear(items('a'))
     await gate.open(annesBot, { consistency: 'strict' }).clear(items('a'))
     expect(calls.flat().map((asked) => asked.signal)).toEqual([signal, undefined])
+    const named = answering(says({}))
+    await named.gate.named(annesBot, { documentIds: ['a'], signal }).clear(items('a'))
+    expect(new Set(named.calls.flat().map((asked) => asked.signal))).toEqual(new Set([signal]))
   })
 
   test('that fails stops nothing while another call of the same answer is answered', async () => {
@@ -133,7 +143,11 @@ describe('a question to OpenFGA', () => {
     other.add(...ids.map((id) => `user:anne viewer document:${id}`))
     other.pass(20_000)
     // The look at the first two hundred is over when this runs.
-    setImmediate(() => other.held.drop())
+    setImmediate(() => {
+      other.held.wrote(['document:d0'])()
+      // The replica has read of it by the time that the others are looked at.
+      other.pass(1)
+    })
     const { calls, ids: found, proofs } = await other.ask({ ids })
     expect(found).toHaveLength(300)
     expect(calls.every(({ consistency }) => consistency === 'fresh')).toBe(true)

@@ -275,7 +275,10 @@ describe('a held yes does not outlive', () => {
     world.pass(20_000)
     world.onDecided(() => world.useModel('model-2'))
     // Decided under one model, to be answered under another: no answer.
-    await expect(world.ask()).rejects.toThrow('model changed')
+    await expect(world.ask()).rejects.toMatchObject({
+      code: 'authorization_unavailable',
+      message: 'model changed',
+    })
     world.onDecided(() => undefined)
     world.useModel('model-1')
     expect((await world.ask()).calls).toHaveLength(1)

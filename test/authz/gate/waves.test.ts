@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { AppError } from '../../../src/kernel/errors.ts'
 import { anne } from '../double.ts'
 import { gateOf } from '../parts.ts'
 import { createGateWorld } from './world.ts'
@@ -111,4 +112,18 @@ test('an answer whose time is over says so, also where nobody has to be asked', 
   await expect(world.ask({ ...known, signal: AbortSignal.abort() })).rejects.toMatchObject({
     code: 'deadline_exceeded',
   })
+})
+
+test('an answer says that OpenFGA did not answer, also where the replica had refused all of the first it looked at', async () => {
+  const world = createGateWorld()
+  world.add(
+    ...numbered(300)
+      .slice(200)
+      .map((id) => `user:anne viewer document:${id}`),
+  )
+  world.pass(20_000)
+  world.onDecided(() => {
+    throw new AppError('authorization_unavailable')
+  })
+  await expect(world.ask({ ids: numbered(300) })).rejects.toMatchObject({ code: 'authorization_unavailable' })
 })
