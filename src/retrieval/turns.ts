@@ -65,8 +65,9 @@ const [atOnceMin, atOnceAtFirst, atOnceMax] = [2, 4, 64]
 const worthIt = 1.4
 // By so many answers at least, and twice as many as run at once. Where neither fewer nor more did better,
 // what does is held for so many such rounds: each try costs some of what gets done, so twice as many each
-// time again. A round that got so many times as much or as little done as the one before ends that.
-const [roundMin, roundsHeld, roundsHeldMax, another] = [8, 4, 32, 2]
+// time again. A round that got so many times as much or as little done as usual begins anew with the first
+// number. By chance one of eight answers gets twice as much done now and then.
+const [roundMin, roundsHeld, roundsHeldMax, another] = [8, 4, 32, 3]
 // Of one person and agent, and of all: what waits costs memory.
 const [ownWaitingMax, waitingMax] = [256, 2_048]
 const sayEveryMs = 10_000
@@ -93,11 +94,11 @@ export function createTurns({ log }: { readonly log: Log }): Turns {
   let waitingCount = 0
   let round = newRound(atOnceAtFirst)
   // What the number that is tried is compared with; undefined while none is tried.
-  let held: Round | undefined
+  let held: number | undefined
+  // What it gets done: of the rounds in which nothing is tried, the last ones above all.
+  let heldRate = 0
   // More first: what asks somebody else, such as a model elsewhere, needs no processor for many at once.
   let [isTryingMore, roundsLeft, triedInVain] = [true, 1, 0]
-  // Of the round before in which nothing was tried.
-  let rateBefore = 0
   let usualMs = 0
   let fewerAt = Number.NEGATIVE_INFINITY
   // Since when somebody has waited all the time.
@@ -170,7 +171,7 @@ export function createTurns({ log }: { readonly log: Log }): Turns {
     // fell are late too: they say nothing of how it is now.
     if (tookMs >= lateShare * wholeMs && running.size >= round.atOnce / 2 && now - fewerAt > tookMs) {
       fewerAt = now
-      if (held !== undefined && isTryingMore) goBack(held.atOnce)
+      if (held !== undefined && isTryingMore) goBack(held)
       else if (round.atOnce > atOnceAtFirst) hold(round.atOnce / 2, roundsHeld)
     }
     if (waitingCount === 0 || place.round !== round) return
@@ -195,30 +196,30 @@ export function createTurns({ log }: { readonly log: Log }): Turns {
   }
 
   /** Tries half or twice as many as did best. */
-  function attempt(best: Round): void {
-    const atOnce = best.atOnce * (isTryingMore ? 2 : 0.5)
-    if (atOnce < atOnceMin || atOnce > atOnceMax) goBack(best.atOnce)
+  function attempt(best: number): void {
+    const atOnce = best * (isTryingMore ? 2 : 0.5)
+    if (atOnce < atOnceMin || atOnce > atOnceMax) goBack(best)
     else [held, round] = [best, newRound(atOnce)]
   }
 
   function endRound(): void {
+    const rate = rateOf(round)
     // Nothing got done: what is slow is not here.
     if (round.good === 0) hold(round.atOnce, roundsHeld)
     else if (held !== undefined) {
-      const [more, fewer] = isTryingMore ? [round, held] : [held, round]
-      const factor = fewer.atOnce < atOnceAtFirst ? 1 / worthIt : worthIt
-      if (rateOf(more) > factor * rateOf(fewer) !== isTryingMore) goBack(held.atOnce)
+      const [more, fewer] = isTryingMore ? [rate, heldRate] : [heldRate, rate]
+      const factor = Math.min(held, round.atOnce) < atOnceAtFirst ? 1 / worthIt : worthIt
+      if (more > factor * fewer !== isTryingMore) goBack(held)
       else {
-        triedInVain = 0
-        attempt(round)
+        ;[triedInVain, heldRate] = [0, rate]
+        attempt(round.atOnce)
       }
     } else {
-      const rate = rateOf(round)
-      const isAnother = Math.max(rate / rateBefore, rateBefore / rate) > another
-      rateBefore = rate
-      if (isAnother) triedInVain = 0
-      if (roundsLeft > 1 && !isAnother) hold(round.atOnce, roundsLeft - 1)
-      else attempt(round)
+      const isAnother = Math.max(rate / heldRate, heldRate / rate) > another
+      heldRate += (rate - heldRate) / (isAnother ? 1 : 4)
+      if (isAnother) [triedInVain, roundsLeft] = [0, Math.min(roundsLeft, roundsHeld)]
+      if (roundsLeft > 1) hold(round.atOnce, roundsLeft - 1)
+      else attempt(round.atOnce)
     }
   }
 
