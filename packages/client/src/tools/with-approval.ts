@@ -34,7 +34,8 @@ export interface ApprovalOptions<Args> {
   readonly within?: Within
   /**
    * With `block`: called once the person was asked, so that the app can say so, with the words that it has to
-   * show. Not called where they said no to the same lately: that ends the call at once.
+   * show; also before an error ends the call. Not called where they said no to the same lately: that ends the
+   * call at once.
    */
   readonly onPending?: (
     pending: ApprovalPending,
@@ -125,6 +126,8 @@ export function withApproval<Args, Result>(
         // The person is still there, and the next look may get through.
         if (error instanceof Unavailable && platform.now() < pending.expiresAt) return error
         if (isRemitError(error, 'approval_pending')) return error
+        // Whatever ends the look, their question stands: the app needs its words, and what to go on with.
+        if (!isRemitError(error, 'approval_denied')) await tell()
         throw error
       }
     }

@@ -122,6 +122,26 @@ describe('a tool that asks first', () => {
     expect([told, double.now(), bought]).toEqual([[], before, []])
   })
 
+  test.each([
+    [429, 'rate_limited'],
+    [400, 'invalid_request'],
+  ])(
+    'says that they were asked, and what to go on with, also where the first look gets %i',
+    async (status, code) => {
+      const told: ApprovalPending[] = []
+      let isRefused = true
+      double.before = ({ url: address, body }) =>
+        isRefused && address.endsWith('/token') && body.includes('ciba') ? problem(status, code) : undefined
+      const tool = buy({ mode: 'block', onPending: (pending) => void told.push(pending) })
+      await expect(tool(ten, sessionOf())).rejects.toMatchObject({ code })
+      expect([double.questions.length, told.length]).toEqual([1, 1])
+      isRefused = false
+      double.questions[0]!.outcome = { approve: [detailOf(ten)] }
+      expect(await tool(ten, sessionOf(), { resume: told[0]!.data.resume })).toBe('anne by agent-a')
+      expect(double.questions).toEqual([])
+    },
+  )
+
   test('gone on with says once more that it waits, and looks no sooner than the issuer wants', async () => {
     const told: unknown[] = []
     const pending = await stored(buy()(ten, sessionOf()))
