@@ -117,6 +117,28 @@ describe('an issuer’s keys', () => {
     expect(await keys(header)).toEqual({ ok: false, reason: 'unknown_key' })
   })
 
+  test.each([
+    ['the machine slept, and the clock that never jumps stood still', { now: 600_000, elapsed: 0 }],
+    ['the machine’s clock was set back', { now: -86_400_000, elapsed: 600_000 }],
+  ])('count no longer than ten minutes where %s', async (_, later) => {
+    await using issuer = await startTestIssuer()
+    const clocks = { now: Date.now(), elapsed: 0 }
+    const keys = remoteKeys({
+      issuer: issuer.issuer,
+      fetch,
+      now: () => clocks.now,
+      elapsed: () => clocks.elapsed,
+    })
+    expect((await keys(header)).ok).toBe(true)
+    await issuer.rotate()
+    expect((await keys(header)).ok).toBe(true)
+    expect(keys.edition()).toBeDefined()
+    clocks.now += later.now
+    clocks.elapsed += later.elapsed
+    expect(keys.edition()).toBeUndefined()
+    expect(await keys(header)).toEqual({ ok: false, reason: 'unknown_key' })
+  })
+
   test('are asked for again a second after a failure, also where the clock was set back meanwhile', async () => {
     let isAway = true
     await using served = await withAnswer((_, response) => {

@@ -20,6 +20,8 @@ export interface RemoteKeysOptions {
   readonly fetch: Fetch
   /** Milliseconds of a clock that never jumps. Default: this process's. */
   readonly elapsed?: () => number
+  /** Milliseconds since the epoch. Default: the machine's clock. */
+  readonly now?: () => number
   /** Milliseconds that one document may take. Default 5000. */
   readonly timeoutMs?: number
 }
@@ -28,32 +30,39 @@ const cacheMs = 600_000
 const unknownKidCooldownMs = 30_000
 const failureCooldownMs = 1_000
 
+/** One moment, by both clocks. */
+interface Moment {
+  readonly elapsed: number
+  readonly now: number
+}
+
 /**
- * An issuer's keys over HTTP: cached 10 minutes since they were asked for; fetched again for an unknown
- * `kid` at most every 30 seconds, so that made-up ones cannot drive traffic; one fetch at a time. Keys that
- * are too old are not used when no newer ones can be had: that is `keys_unavailable`, a refusal. A token
- * without `kid` is served only where exactly one key fits.
+ * An issuer's keys over HTTP: cached 10 minutes since they were asked for, by whichever clock says more;
+ * fetched again for an unknown `kid` at most every 30 seconds, so that made-up ones cannot drive traffic; one
+ * fetch at a time. Keys that are too old are not used when no newer ones can be had: that is
+ * `keys_unavailable`, a refusal. A token without `kid` is served only where exactly one key fits.
  */
 export function remoteKeys({
   issuer,
   jwksUri,
   fetch,
   elapsed = () => performance.now(),
+  now = Date.now,
   timeoutMs = 5_000,
 }: RemoteKeysOptions): KeySource {
-  let cachedKeys: { readonly find: ReturnType<typeof createLocalJWKSet>; readonly at: number } | undefined
+  let cachedKeys: (Moment & { readonly find: ReturnType<typeof createLocalJWKSet> }) | undefined
   let failedAt = Number.NEGATIVE_INFINITY
   let fetching: Promise<boolean> | undefined
 
   async function load(): Promise<boolean> {
-    const askedAt = elapsed()
+    const askedAt: Moment = { elapsed: elapsed(), now: now() }
     const uri = jwksUri ?? (await discover(issuer, fetch, timeoutMs))
     const found = uri === undefined ? undefined : keySet(await fetchJson(uri, fetch, timeoutMs))
     if (found === undefined) {
       failedAt = elapsed()
       return false
     }
-    cachedKeys = { find: found, at: askedAt }
+    cachedKeys = { find: found, ...askedAt }
     return true
   }
 
@@ -65,14 +74,16 @@ export function remoteKeys({
     return fetching
   }
 
-  const isFresh = () => cachedKeys !== undefined && elapsed() - cachedKeys.at < cacheMs
+  // The one clock stands still while the machine sleeps, the other can be set back: the older age counts.
+  const isYounger = (ms: number) =>
+    cachedKeys !== undefined && elapsed() - cachedKeys.elapsed < ms && now() - cachedKeys.now < ms
+  const isFresh = () => isYounger(cacheMs)
 
   const source = async (header: JWSHeaderParameters) => {
     if (!isFresh() && !(await refresh())) return refuse('keys_unavailable')
     const keyFound = await find(cachedKeys?.find, header)
     if (keyFound !== undefined) return ok(keyFound)
-    if (cachedKeys !== undefined && elapsed() - cachedKeys.at < unknownKidCooldownMs)
-      return refuse('unknown_key')
+    if (isYounger(unknownKidCooldownMs)) return refuse('unknown_key')
     if (!(await refresh())) return refuse('keys_unavailable')
     const second = await find(cachedKeys?.find, header)
     return second === undefined ? refuse('unknown_key') : ok(second)
