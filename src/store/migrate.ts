@@ -15,7 +15,7 @@ export interface MigrateOptions {
    * one that `remit restore` made. false: none is, since whoever says so knows that it is a copy.
    */
   readonly upgradesCopy?: boolean | undefined
-  /** Told once, with `database_upgraded`, where tables of an earlier version were changed. */
+  /** Told once, with `database_upgraded`, where an earlier version's tables changed, also before a throw. */
   readonly log?: Log | undefined
 }
 
@@ -43,25 +43,29 @@ export async function migrate(
   const from = newest && (await versionOf(database, newest))
   if (newest !== undefined && !(upgradesCopy ?? !(await isCopy(database)))) throw earlierCopy(from)
   const applied: string[] = []
-  for (const name of files) {
-    if (before.includes(name)) continue
-    const text = fill(await readFile(new URL(name, dir), 'utf8'), database.vectorType, dimensions)
-    const ran = await database.transaction(async (sql) => {
-      // Two processes may start at once on native Postgres: the second waits here, then finds the row.
-      if (database.kind === 'postgres') await sql.query('lock table migrations in exclusive mode')
-      if ((await storedNames(sql, files)).includes(name)) return false
-      await sql.query(text).catch((error: unknown) => {
-        throw isRefused(error) ? handBack(name, error) : error
+  try {
+    for (const name of files) {
+      if (before.includes(name)) continue
+      const text = fill(await readFile(new URL(name, dir), 'utf8'), database.vectorType, dimensions)
+      const ran = await database.transaction(async (sql) => {
+        // Two processes may start at once on native Postgres: the second waits here, then finds the row.
+        if (database.kind === 'postgres') await sql.query('lock table migrations in exclusive mode')
+        if ((await storedNames(sql, files)).includes(name)) return false
+        await sql.query(text).catch((error: unknown) => {
+          throw isRefused(error) ? handBack(name, error) : error
+        })
+        // Before the file that makes the column there is none.
+        if (name < versioned) await sql.query('insert into migrations (name) values ($1)', [name])
+        else await sql.query('insert into migrations (name, version) values ($1, $2)', [name, version])
+        return true
       })
-      // Before the file that makes the column there is none.
-      if (name < versioned) await sql.query('insert into migrations (name) values ($1)', [name])
-      else await sql.query('insert into migrations (name, version) values ($1, $2)', [name, version])
-      return true
-    })
-    if (ran) applied.push(name)
+      if (ran) applied.push(name)
+    }
+  } finally {
+    // Also of a start that fails half way: the next one finds its version in place of the earlier.
+    if (newest !== undefined && applied.length > 0)
+      log?.('database_upgraded', { from: from ?? null, to: version, files: applied.length })
   }
-  if (newest !== undefined && applied.length > 0)
-    log?.('database_upgraded', { from: from ?? null, to: version, files: applied.length })
   return applied
 }
 

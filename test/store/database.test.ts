@@ -200,6 +200,27 @@ describe.each([
       }
     })
 
+    test('a start that fails half way says which version’s tables it changed, and one that changes none says nothing', async () => {
+      const later = await mkdtemp(join(tmpdir(), 'remit-test-'))
+      try {
+        for (const { name } of await database.query<{ name: string }>('select name from migrations'))
+          await writeFile(join(later, name), '')
+        await writeFile(join(later, '9998_coming.sql'), 'create table coming (id int)')
+        await writeFile(join(later, '9999_fails.sql'), 'select 1 / 0')
+        await database.query('update migrations set version = $1', ['0.9.7'])
+        const logged: unknown[] = []
+        const log = (...line: readonly unknown[]) => logged.push(line)
+        const start = () => migrate(database, { dir: pathToFileURL(`${later}/`), dimensions: 384, log })
+        for (const _ of [1, 2]) await expect(start()).rejects.toThrow('division by zero')
+        expect(logged).toEqual([['database_upgraded', { from: '0.9.7', to: version, files: 1 }]])
+      } finally {
+        await database.query(`delete from migrations where name = '9998_coming.sql'`)
+        await database.query('drop table if exists coming')
+        await database.query('update migrations set version = $1', [version])
+        await rm(later, { recursive: true })
+      }
+    })
+
     test('answers storage_unavailable once it is closed, and closing twice is one', async () => {
       const closed = await openTestDatabase(kind)
       await closed.close()
