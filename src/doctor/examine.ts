@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { Config } from '../config/config.ts'
 import { isHttpsOrLoopback, isLoopback } from '../config/forms.ts'
 import { reasonOf } from '../kernel/reason.ts'
@@ -51,14 +51,7 @@ export async function examine({ settings, ...rest }: ExamineDeps): Promise<reado
   const deps: Examined = { ...rest, config: settings }
   const { config } = deps
   // It would be the demo, and that makes its folder at its start: nothing of it is there to be looked at.
-  if (config.demo && !existsSync(config.home))
-    return [
-      problem(
-        'settings',
-        `There is no service here: no folder ${config.home}, and neither the environment nor a .env says where one keeps its data.`,
-        'Run it in the folder of the service, with its environment. To begin one: npm start.',
-      ),
-    ]
+  if (config.demo && !existsSync(config.home)) return [noHome(config.home)]
   const [service, database, openfga, engine] = await Promise.all([
     guarded('service', () => lookAtService(deps)),
     guarded('database', () => lookAtDatabase(deps)),
@@ -91,6 +84,20 @@ export async function examine({ settings, ...rest }: ExamineDeps): Promise<reado
     ...(one.remedy !== undefined && { remedy: hide(one.remedy) }),
   }))
 }
+
+/** To begin anew is advice for the default alone: elsewhere a disk with the data may not be mounted. */
+const noHome = (home: string): Finding =>
+  home === resolve('.remit')
+    ? problem(
+        'settings',
+        `There is no service here: no folder ${home}, and neither the environment nor a .env says where else one keeps its data.`,
+        'Run it in the folder of the service, with its environment. To begin one: npm start.',
+      )
+    : problem(
+        'settings',
+        `REMIT_HOME names ${home}, and there is no such folder.`,
+        'See that its disk is mounted and the name is right. Start nothing before: the service would begin an empty demo there.',
+      )
 
 const isProblems = (settings: ExamineDeps['settings']): settings is readonly string[] =>
   Array.isArray(settings)

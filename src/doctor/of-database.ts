@@ -121,7 +121,7 @@ function jobs({ stock, standing, failedDocuments }: Facts): readonly Finding[] {
       ? warning(
           'failed documents',
           `${failedDocuments} documents could not be taken in as they came last.`,
-          '`remit jobs failed` says why; `remit jobs retry --all` tries again.',
+          '`remit jobs failed` says why. `remit jobs retry --all` tries again those whose content is held; send the others again, or withdraw them.',
         )
       : ok('failed documents', 'Every document was taken in.'),
   ]

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdtempSync } from 'node:fs'
 import { chmod, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
@@ -5,6 +6,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { loadConfig } from '../../src/config/config.ts'
@@ -169,15 +171,6 @@ describe('remit doctor on a running service', both, () => {
       'warning backup',
     ],
     [
-      'a failed document',
-      `insert into collections (id, title) values ('x', 'X');
-       insert into documents (id, collection, accepted_revision) values ('x', 'x', 7);
-       insert into failed_documents (doc_no, revision, source, code, detail, tries, bytes)
-         select doc_no, 7, 'x', 'c', 'd', 1, 1 from documents where id = 'x'`,
-      `delete from failed_documents; delete from documents where id = 'x'; delete from collections where id = 'x'`,
-      'warning failed documents',
-    ],
-    [
       'a job that stands still',
       `insert into jobs (id, owner, kind, total, created_at) values ('job_x', 'x', 'import', 9, now() - interval '2 hours')`,
       `delete from jobs where id = 'job_x'`,
@@ -248,6 +241,19 @@ describe('remit doctor on a running service', both, () => {
     ],
   ])('tells %s', async (_, fault, mended, line) => {
     expect(bad(await during(fault, mended))).toContain(line)
+  })
+
+  test('tells a failed document, and what to do also where its content is not held any more', async () => {
+    const found = await during(
+      `insert into collections (id, title) values ('x', 'X');
+       insert into documents (id, collection, accepted_revision) values ('x', 'x', 7);
+       insert into failed_documents (doc_no, revision, source, code, detail, tries, bytes)
+         select doc_no, 7, 'x', 'c', 'd', 1, 1 from documents where id = 'x'`,
+      `delete from failed_documents; delete from documents where id = 'x'; delete from collections where id = 'x'`,
+    )
+    expect(bad(found)).toEqual(['warning failed documents'])
+    const { remedy } = found.find(({ part }) => part === 'failed documents') ?? {}
+    expect(remedy).toMatch(/retry --all` tries .* is held; send the others again, or withdraw them\.$/)
   })
 
   test('says nothing of a document that failed and came again since, whose job is kept for 30 days', async () => {
@@ -368,16 +374,43 @@ describe('remit doctor on the demo', () => {
   })
 
   test('says where there is no service that there is none, and what to do, and nothing else, with status 1', async () => {
+    const argv = [fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url)), 'doctor', '--json']
+    const env = { PATH: process.env['PATH'], HOME: home }
+    const { status, stdout, stderr } = spawnSync(process.execPath, argv, { cwd: home, env, encoding: 'utf8' })
+    expect({ status, stderr }).toEqual({ status: 1, stderr: '' })
+    expect(
+      stdout
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as Finding),
+    ).toEqual([
+      {
+        part: 'settings',
+        status: 'problem',
+        says: expect.stringContaining(
+          `no folder ${join(home, '.remit')}, and neither the environment nor a .env`,
+        ),
+        remedy: expect.stringContaining('npm start'),
+      },
+    ])
+  })
+
+  test('says where REMIT_HOME names no folder that its disk may be away, and has nobody begin anew there', async () => {
     const env = { REMIT_HOME: join(home, 'not-there') }
     const { code, stdout, stderr } = await remit(['doctor', '--json'], env)
-    const found = stdout.trim().split('\n')
-    expect({ code, stderr, found: found.length }).toEqual({ code: 1, stderr: '', found: 1 })
-    const [{ part, status, says, remedy = '' }] = found.map((line) => JSON.parse(line) as Finding) as [
-      Finding,
-    ]
-    expect([part, status]).toEqual(['settings', 'problem'])
-    expect(says).toContain(`no folder ${env.REMIT_HOME}, and neither the environment nor a .env`)
-    expect(remedy).toContain('npm start')
+    expect({ code, stderr }).toEqual({ code: 1, stderr: '' })
+    const found = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Finding)
+    expect(found).toEqual([
+      {
+        part: 'settings',
+        status: 'problem',
+        says: `REMIT_HOME names ${env.REMIT_HOME}, and there is no such folder.`,
+        remedy: expect.stringMatching(/^(?!.*npm start).*disk is mounted/),
+      },
+    ])
   })
 
   test('of docker-compose.yml warns of nothing that nobody can change, and of another OpenFGA', async () => {
