@@ -74,8 +74,8 @@ const toxicsOf = (bytes: {
   ],
   'closes slowly': [{ type: 'slow_close', stream: 'downstream', attributes: { delay: 3_000 } }],
 })
-// What a provider says of itself and its keys is a kilobyte, in three questions.
-const small = { answer: 700, question: 450 }
+// Of a provider's three answers the one with its keys ends later, and of its questions the first.
+const small = { answer: 300, question: 215 }
 const usual = { answer: 3_000, question: 3_000 }
 
 const isOfEngine = (where: Where): boolean => where.startsWith('OpenSearch')

@@ -237,10 +237,12 @@ async function openWorld(): Promise<World & AsyncDisposable & { readonly provide
     'OpenSearch and one process': engine.slice(0, 1),
     'OpenSearch and both': engine,
   }
-  if (values.engine)
-    stack.defer(async () => {
-      indices = await indicesOf(pair.database)
-    })
+  const noteIndices = async (): Promise<void> => {
+    if (values.engine) indices = await indicesOf(pair.database)
+  }
+  await noteIndices()
+  // A terminal ends Postgres too: then those count that there were at first.
+  stack.defer(() => noteIndices().catch(() => undefined))
   const owned = stack.move()
   let ending: PromiseLike<void> | undefined
   return {

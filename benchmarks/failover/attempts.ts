@@ -15,6 +15,8 @@ export interface Answer {
 // Longer than any deadline of the service.
 const patienceMs = 15_000
 
+const count = (of: Map<string, number>, what: string): void => void of.set(what, (of.get(what) ?? 0) + 1)
+
 /** Every request of the load, and what became of it. */
 export class Attempts {
   readonly #all: Attempt[] = []
@@ -35,19 +37,18 @@ export class Attempts {
     const beganAt = performance.now()
     const note = (outcome: Attempt['outcome']): void =>
       void this.#all.push({ kind, beganAt, endedAt: performance.now(), outcome })
-    const count = (of: Map<string, number>, what: string): void => void of.set(what, (of.get(what) ?? 0) + 1)
     let answer: Answer
     try {
       const response = await fetch(url, { ...init, signal: AbortSignal.timeout(patienceMs) })
       answer = { status: response.status, body: await response.text() }
     } catch {
       note('refused')
-      count(this.refused, `${kind}: no answer`)
+      this.noteRefused(`${kind}: no answer`)
       return undefined
     }
     if (this.refusals.includes(answer.status)) {
       note('refused')
-      count(this.refused, `${kind}: ${answer.status} ${/"(?:code|error)":"(\w+)"/.exec(answer.body)?.[1]}`)
+      this.noteRefused(`${kind}: ${answer.status} ${/"(?:code|error)":"(\w+)"/.exec(answer.body)?.[1]}`)
     } else if (isRight(answer)) {
       note('done')
       return answer
@@ -58,6 +59,11 @@ export class Attempts {
       count(this.wrong, `${kind}: ${answer.status} ${body.slice(0, 200)}`)
     }
     return undefined
+  }
+
+  /** Says in {@link refused} what was not done. */
+  noteRefused(what: string): void {
+    count(this.refused, what)
   }
 
   /** Milliseconds from a kind's first refusal to its next success, the longest of it since a time. */

@@ -305,8 +305,16 @@ export async function openLoad(
         sayBack(`a passage that was taken away (${consistency})`)
     }
     const isFound = results.some(({ document_id }) => document_id === wanted)
+    if (!complete) attempts.noteRefused('search: in part')
     if (complete && isForAnchor && !isFound) sayBack('a passage missing from a complete answer')
     return isFound
+  }
+
+  /** A process hears of what may be read a moment after it may. */
+  async function isFoundSoon(url: string, id: string): Promise<boolean> {
+    for (const end = performance.now() + 10_000; !(await search(url, id)); await sleep(200))
+      if (performance.now() > end) return false
+    return true
   }
 
   const steps: readonly (() => Promise<unknown>)[] = [
@@ -379,9 +387,11 @@ export async function openLoad(
       await Promise.all([
         ...more.map(async ({ probe }) => void lacks.push(...(await probe(url)))),
         publish(id, url).then(async (isIn) => {
-          if (!isIn) lacks.push('take in')
-          else if ((await isThere(url, id)) !== true) lacks.push('give')
-          else if (!(await search(url, id))) lacks.push('find what is new')
+          // What was not come to is lacking too.
+          const steps = ['take in', 'give', 'find what is new']
+          if (!isIn) lacks.push(...steps)
+          else if ((await isThere(url, id)) !== true) lacks.push(...steps.slice(1))
+          else if (!(await isFoundSoon(url, id))) lacks.push(...steps.slice(2))
         }),
         search(url, anchor).then((isFound) => isFound || lacks.push('find')),
         pair
