@@ -99,6 +99,7 @@ describe('the rules', needsPromtool, () => {
     remit_record_unsealed_seconds: '1',
     remit_record_unsealed: '1',
     remit_record_not_whole_timestamp_seconds: '0',
+    remit_record_verified_timestamp_seconds: '1',
     remit_database_whole: '1',
     remit_openfga_whole: '1',
     remit_changes_heard: '1',
@@ -313,6 +314,52 @@ describe('the rules', needsPromtool, () => {
         ],
       }),
     )
+    expect(promtool('test', 'rules', run)).toMatchObject({ status: 0 })
+  })
+
+  // Hours from 0: each value stands for one.
+  test.each<[string, Readonly<Record<string, string>>, string, Readonly<Record<number, boolean>>]>([
+    [
+      'a record that is not whole is one alert where verifications find it each day, one later than the other',
+      { remit_record_not_whole_timestamp_seconds: '_ 3600x24 91800x60' },
+      'RemitRecordNotWhole',
+      { 2: true, 25: true, 26: true, 50: true, 51: false },
+    ],
+    [
+      'a verification that is not run any more is told after two days',
+      {
+        remit_record_not_whole_timestamp_seconds: '0x80',
+        remit_record_verified_timestamp_seconds: '3600x80',
+      },
+      'RemitRecordUnverified',
+      { 48: false, 52: true },
+    ],
+    [
+      'a verification that finds something is one',
+      {
+        remit_record_not_whole_timestamp_seconds: '0x40 144000x40',
+        remit_record_verified_timestamp_seconds: '3600x80',
+      },
+      'RemitRecordUnverified',
+      { 52: false },
+    ],
+    [
+      'nobody is told of a verification that was never run',
+      { remit_record_not_whole_timestamp_seconds: '0x80', remit_record_verified_timestamp_seconds: '0x80' },
+      'RemitRecordUnverified',
+      { 79: false },
+    ],
+  ])('%s', (name, series, alert, firing) => {
+    const run = join(folder, 'hours.yml')
+    const expr = `count(ALERTS{alertname="${alert}",alertstate="firing"})`
+    const promql_expr_test = Object.entries(firing).map(([hour, fires]) => ({
+      expr,
+      eval_time: `${hour}h`,
+      exp_samples: fires ? [{ labels: '{}', value: 1 }] : [],
+    }))
+    const input_series = Object.entries(series).map(([one, values]) => ({ series: one, values }))
+    const tests = [{ name, interval: '1h', input_series, promql_expr_test }]
+    writeFileSync(run, stringify({ rule_files: [file], evaluation_interval: '1h', tests }))
     expect(promtool('test', 'rules', run)).toMatchObject({ status: 0 })
   })
 })
