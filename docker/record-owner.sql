@@ -1,8 +1,8 @@
 -- Gives the decision record an owner that the service is not: run once, as a superuser, in the service's database.
---   psql --set service=remit -d remit -f docker/record-owner.sql
+--   psql --set ON_ERROR_STOP=1 --set service=remit -d remit -f docker/record-owner.sql
 -- From its next start on the service may read the record and add to it, and nothing else: it can neither change nor remove a
 -- row, nor drop the table or the database, nor switch off a trigger. An erasure and retention go by two functions of the owner's.
--- Run it again, with the service stopped, before an upgrade that says so: until the next start these belong to the service.
+-- Run it again before an upgrade, with the service stopped: until the next start what it guards belongs to the service.
 -- As a superuser: nothing is looked up where the service may create (CVE-2018-1058).
 set search_path = pg_catalog, pg_temp;
 do $$ begin
@@ -16,20 +16,23 @@ grant usage, create on schema public to :"service";
 -- Where this ran before: the next start may change all of it, and then hands it over again.
 create temp table remit_service ();
 alter table remit_service owner to :"service";
-do $$ declare one regprocedure; held regclass; begin
-  -- Nor may the service drop the database from another one. It makes schemas and temporary tables there, as its owner did.
-  execute format('alter database %I owner to remit_record', current_database());
-  execute format('grant connect, create, temporary on database %I to %s', current_database(),
-    (select relowner::regrole from pg_class where oid = 'pg_temp.remit_service'::regclass));
+do $$ declare
+  one regprocedure; held regclass;
+  service regrole := (select relowner from pg_class where oid = 'pg_temp.remit_service'::regclass);
+begin
+  -- Nor may the service drop its database from another one: pg-boss makes a schema there, and no more is needed.
+  -- An owner that is somebody else keeps it.
+  if service = (select datdba from pg_database where datname = current_database()) then
+    execute format('alter database %I owner to remit_record', current_database());
+    execute format('grant connect, create on database %I to %s', current_database(), service);
+  end if;
   for held in select oid from pg_class
     where relnamespace = 'public'::regnamespace and relkind = 'r' and relowner = 'remit_record'::regrole loop
-    execute format('alter table %s owner to %s', held,
-      (select relowner::regrole from pg_class where oid = 'pg_temp.remit_service'::regclass));
+    execute format('alter table %s owner to %s', held, service);
   end loop;
   for one in select oid from pg_proc
     where pronamespace = 'public'::regnamespace and proowner = 'remit_record'::regrole loop
-    execute format('alter function %s owner to %s', one,
-      (select relowner::regrole from pg_class where oid = 'pg_temp.remit_service'::regclass));
+    execute format('alter function %s owner to %s', one, service);
   end loop;
 end $$;
 drop table remit_service;

@@ -42,6 +42,7 @@ export async function readFacts(database: Database) {
     version: string
     pgvector: string | null
     superuser: boolean
+    ownsDatabase: boolean
     processes: number
     restored: boolean
     sample: boolean
@@ -58,6 +59,7 @@ export async function readFacts(database: Database) {
     `select current_setting('server_version') as version,
        (select extversion from pg_extension where extname = 'vector') as pgvector,
        (select rolsuper from pg_roles where rolname = current_user) as superuser,
+       (select pg_has_role(datdba, 'member') from pg_database where datname = current_database()) as "ownsDatabase",
        (select count(distinct application_name)::float8 from pg_stat_activity
         where datname = current_database() and application_name ~ '^remit [0-9a-f]{8}-') as processes,
        (select restored is not null or recovering_since is not null or log_went_back from epochs) as restored,

@@ -35,7 +35,20 @@ function versions({ kind, version, pgvector }: Facts): readonly Finding[] {
   ]
 }
 
-function roles({ kind, superuser, insertOnly }: Facts): readonly Finding[] {
+function recordRole({ insertOnly, ownsDatabase }: Facts): Finding {
+  if (insertOnly && !ownsDatabase)
+    return ok('record role', 'The service can add to the record and not change it.')
+  return warning(
+    'record role',
+    insertOnly
+      ? 'The service’s role could drop the database, and the record with it.'
+      : 'The service’s role could change the record; a change would show, and is not refused.',
+    'Stop the service, run docker/record-owner.sql of its version as a superuser, then start it. Let it be a member of no role that owns the database.',
+  )
+}
+
+function roles(facts: Facts): readonly Finding[] {
+  const { kind, superuser } = facts
   if (kind === 'pglite') return [ok('roles', 'The embedded database has no roles.')]
   return [
     superuser
@@ -45,13 +58,7 @@ function roles({ kind, superuser, insertOnly }: Facts): readonly Finding[] {
           'Make a role of its own, as docs/production.md says, and name it in DATABASE_URL.',
         )
       : ok('roles', 'The role of DATABASE_URL is no superuser.'),
-    insertOnly
-      ? ok('record role', 'The service can add to the record and not change it.')
-      : warning(
-          'record role',
-          'The service’s role could change the record; a change would show, and is not refused.',
-          'Run docker/record-owner.sql as a superuser, then restart the service.',
-        ),
+    recordRole(facts),
   ]
 }
 

@@ -83,7 +83,7 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
     expect((await guardRecord(service)).isInsertOnly).toBe(true)
   })
 
-  test('does not go with its database, in which the service may do what it needs and no more', async () => {
+  test('does not go with its database, in which the service may make a schema, as its jobs do, and no more', async () => {
     const { pathname } = new URL(native.databaseUrl ?? '')
     const beside = new pg.Client({ connectionString: urlOf(pathname.slice(1), name) })
     await beside.connect()
@@ -97,12 +97,35 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
     } finally {
       await beside.end()
     }
-    await service.query('create schema more')
-    await service.query('drop schema more')
     const { rows } = await inside.query(
-      `select has_database_privilege('${name}', current_database(), 'connect, create, temporary') as may`,
+      `select may, has_database_privilege('${name}', current_database(), may) as has
+       from unnest('{connect,create,temporary}'::text[]) as may`,
     )
-    expect(rows).toEqual([{ may: true }])
+    expect(rows).toEqual([
+      { may: 'connect', has: true },
+      { may: 'create', has: true },
+      { may: 'temporary', has: false },
+    ])
+  })
+
+  test('takes the database from nobody but the service: another owner keeps it', async () => {
+    const dba = `${name}_dba`
+    await admin.query(`create role ${dba}`)
+    await admin.query(`create database ${dba} owner ${dba}`)
+    const other = new pg.Client({ connectionString: urlOf(dba) })
+    try {
+      await other.connect()
+      await other.query('create extension vector')
+      await other.query(script)
+      const { rows } = await other.query(
+        'select datdba::regrole::text as owner from pg_database where datname = current_database()',
+      )
+      expect(rows).toEqual([{ owner: dba }])
+    } finally {
+      await other.end()
+      await admin.query(`drop database ${dba} with (force)`)
+      await admin.query(`drop role ${dba}`)
+    }
   })
 
   test('can be copied by the service, sequences too, as a backup does', async () => {

@@ -213,6 +213,18 @@ describe('remit doctor on a running service', both, () => {
       'problem roles',
     ],
     [
+      'a role that owns its database, which it could drop with the record',
+      `alter database ${role} owner to ${role}`,
+      `alter database ${role} owner to remit_record`,
+      'warning record role',
+    ],
+    [
+      'a role that may act as the owner of its database',
+      `grant remit_record to ${role}`,
+      `revoke remit_record from ${role}`,
+      'warning record role',
+    ],
+    [
       'tables of a newer version',
       `insert into migrations (name) values ('9999_coming.sql')`,
       `delete from migrations where name = '9999_coming.sql'`,

@@ -40,7 +40,6 @@ function placed(text: string, volume: string): string {
   return text
     .replaceAll('/run/secrets', inFolder(`secrets/${volume}`))
     .replaceAll('/var/lib/remit', inFolder('home'))
-    .replaceAll('/record-owner.sql', join(root, 'docker/record-owner.sql'))
 }
 
 const asSuperuser = {
@@ -68,7 +67,9 @@ function prepare(): void {
     )
     writeFileSync(path, moved)
   }
-  sh(placed(named(script('postgres.sh')), 'postgres'))
+  // Later commands do not see it: the file in a container may be that of an earlier version.
+  const first = placed(named(script('postgres.sh')), 'postgres')
+  sh(first.replaceAll('/record-owner.sql', join(root, 'docker/record-owner.sql')))
   writeFileSync(inFolder('prepared'), '')
 }
 
