@@ -166,6 +166,12 @@ describe('a package of npm pack', () => {
     const [, shown = 'not there'] = /^## Tokens.*?^```ts\n(.*?)^```$/ms.exec(page) ?? []
     expect(await compiled(readerOwn + shown)).toBe('')
   })
+
+  test('compiles under strict the source that packages/connector/README.md shows', async () => {
+    const page = await readFile(join(root, 'packages/connector/README.md'), 'utf8')
+    const [, shown = 'not there'] = /^```ts\n(import .*?)^```$/ms.exec(page) ?? []
+    expect(await compiled(readerWiki + shown)).toBe('')
+  })
 })
 
 describe('the engine’s package', () => {
@@ -265,6 +271,21 @@ declare const readFile: (path: string, encoding: 'utf8') => Promise<string>
 declare const process: { readonly env: Readonly<Record<string, string | undefined>> }
 declare const tokenOf: (subject: string) => Promise<string>
 declare const say: (text: string) => void
+`
+
+/** What the reader of the connector's page has: a wiki, a key, a console. */
+const readerWiki = `
+interface Page { readonly id: string; readonly title: string; readonly revision: number; readonly readers: readonly string[] }
+declare const wiki: {
+  pages(): Promise<readonly Page[]>
+  page(id: string): Promise<Page>
+  text(id: string): Promise<string>
+}
+declare const url: string
+declare const clientId: string
+declare const key: import('@remit/client').ClientKey
+declare const console: { error(text: string): void }
+declare const process: { exitCode: number }
 `
 
 async function outputOn(node: string): Promise<unknown> {
