@@ -180,7 +180,7 @@ async function ingestFolder(options: FolderOptions, deps: IngestDeps): Promise<b
   terminal.say(`${parts.join(', ')}.`)
   if (count.sameContent > 0)
     terminal.say(
-      `Of ${pluralize(count.sameContent, 'document')} only title, address or access changed: --base-url and who may read are what this run named.`,
+      `Of ${pluralize(count.sameContent, 'document')} only title, address or access changed. Each run sets readers and --base-url anew: it takes away what it does not name.`,
     )
   if (notSent > 0 && refusal === undefined)
     terminal.say('Stopped. Run it again to go on: what is in is not read again.')

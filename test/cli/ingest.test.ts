@@ -216,7 +216,7 @@ describe('ingesting a folder', () => {
   test('counts what changed in title, address or access alone: an option may have been forgotten', async () => {
     const ran = await ingest(many(3), { notes: [{ code: 'same_content', detail: 'Only its address.' }] })
     expect(ran.stderr).toBe(
-      '3 of 3 files are in docs, 0 failed, 0 skipped.\nOf 3 documents only title, address or access changed: --base-url and who may read are what this run named.\n',
+      '3 of 3 files are in docs, 0 failed, 0 skipped.\nOf 3 documents only title, address or access changed. Each run sets readers and --base-url anew: it takes away what it does not name.\n',
     )
   })
 })
