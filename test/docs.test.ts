@@ -123,6 +123,23 @@ test('docs/audit.md lists every kind of event once, and no other', () => {
   expect(listed.sort()).toEqual([...eventNames].sort())
 })
 
+test('docs/runbooks.md names every command that works without the service', () => {
+  const [, section = ''] = text('docs/runbooks.md').split('**Without the service**')
+  const [named = ''] = section.split('`model test`')
+  const words = [...named.matchAll(/`(\w+)`/g)].map(([, word]) => word)
+  const files = ['commands', 'commands/people', 'commands/registry'].map((file) => text(`src/cli/${file}.ts`))
+  const own = files.flatMap((file) =>
+    [...file.matchAll(/^ {2}([a-z]+)\w*: command\(/gm)].map(([, word]) => word),
+  )
+  // These two are asked of the service, and `remit` and the subcommands of `audit` are named beside them.
+  const asked = ['demo', 'writer']
+  const beside = ['remit', 'audit', 'verify', 'heads', 'erase']
+  expect(own.length).toBeGreaterThan(30)
+  expect(new Set(words.filter((word) => !beside.includes(word ?? '')))).toEqual(
+    new Set(own.filter((word) => ![...asked, 'audit'].includes(word ?? ''))),
+  )
+})
+
 test('.env.example is what src/config say (else: npx node scripts/env-example.ts > .env.example)', () => {
   expect(text('.env.example')).toBe(envExample())
 })
