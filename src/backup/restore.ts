@@ -33,6 +33,11 @@ export interface RestoreOptions {
   readonly step?: (name: 'marked' | 'openfga' | 'loading' | 'loaded') => Promise<void>
 }
 
+/** Without `databaseUrl` nothing can be restored here, so no database for OpenFGA is asked for either. */
+export type CheckOptions = Omit<RestoreOptions, 'databaseUrl' | 'step'> & {
+  readonly databaseUrl: string | undefined
+}
+
 export interface CheckReport {
   readonly taken_at: string
   readonly openfga: 'in_it' | 'not_in_it'
@@ -49,7 +54,7 @@ export interface RestoreReport {
  * All that `restore` looks at before it asks a database: every byte of the archive, the key, the version and
  * the programs. Nothing is written. Throws OperatorError. Does NOT look whether the databases are empty.
  */
-export async function checkArchive(options: RestoreOptions): Promise<CheckReport> {
+export async function checkArchive(options: CheckOptions): Promise<CheckReport> {
   const { manifest } = await verify(options)
   return {
     taken_at: manifest.taken_at,
@@ -58,11 +63,12 @@ export async function checkArchive(options: RestoreOptions): Promise<CheckReport
   }
 }
 
-async function verify({ from, keysDir, migrations, identity, openfgaUrl, env }: RestoreOptions) {
+async function verify(options: CheckOptions) {
+  const { from, keysDir, migrations, identity, databaseUrl, openfgaUrl, env } = options
   const manifest = await verifyArchive(from, await readArchiveKey(keysDir))
   await assertKnown(manifest, migrations)
   const takesOpenfga = manifest.openfga !== null
-  if (takesOpenfga && openfgaUrl === undefined)
+  if (takesOpenfga && databaseUrl !== undefined && openfgaUrl === undefined)
     throw new OperatorError(
       'The archive holds OpenFGA’s database too. Name an empty one in OPENFGA_DATASTORE_URI.',
     )

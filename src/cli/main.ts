@@ -81,19 +81,22 @@ const admin = createAdminClient({
   },
 })
 
-/** What is copied. Only a native database is: the embedded one is copied with its folder. */
-function stored({ databaseUrl, openfgaDatabaseUrl, openfga, home: folder }: ReturnType<typeof loadConfig>) {
-  if (databaseUrl === undefined)
-    throw new OperatorError(
-      'The embedded database is copied with its folder: stop the service and copy REMIT_HOME whole (docs/recovery.md). With DATABASE_URL this command copies it.',
-    )
+/** What is copied, or filled. */
+function stored() {
+  const { databaseUrl, openfgaDatabaseUrl, openfga, home: folder } = loadConfig(process.env)
   // The embedded engine keeps its tuples in the database itself.
   const openfgaUrl = openfga === undefined ? undefined : openfgaDatabaseUrl
   return { databaseUrl, openfgaUrl, keysDir: join(folder, 'keys'), env: process.env }
 }
 
+/** Only a native database is copied and filled: the embedded one is copied with its folder. */
+function native<T extends ReturnType<typeof stored>>({ databaseUrl, ...others }: T, whenEmbedded: string) {
+  if (databaseUrl === undefined) throw new OperatorError(whenEmbedded)
+  return { ...others, databaseUrl }
+}
+
 const restoring = (from: string, identity: string) => ({
-  ...stored(loadConfig(process.env)),
+  ...stored(),
   from,
   identity,
   migrations: new URL('../../migrations/', import.meta.url),
@@ -130,10 +133,18 @@ process.exitCode = await runCli(argv, {
   backups: {
     async backup(to, recipient) {
       const { backup } = await import('../backup/backup.ts')
-      return backup({ ...stored(loadConfig(process.env)), to, recipient, version })
+      const copied = native(
+        stored(),
+        'The embedded database is copied with its folder: stop the service and copy REMIT_HOME, but no keys/issuer-* of it (docs/recovery.md). With DATABASE_URL this command copies it.',
+      )
+      return backup({ ...copied, to, recipient, version })
     },
     async restore(from, identity) {
-      return (await import('../backup/restore.ts')).restore(restoring(from, identity))
+      const filled = native(
+        restoring(from, identity),
+        'DATABASE_URL is missing: a backup is restored into the empty database that it names. A copy of REMIT_HOME, with an embedded database, is put back as the folder (docs/recovery.md).',
+      )
+      return (await import('../backup/restore.ts')).restore(filled)
     },
     async check(from, identity) {
       return (await import('../backup/restore.ts')).checkArchive(restoring(from, identity))

@@ -345,6 +345,9 @@ describe('a backup of both databases', needs, () => {
         expect(await refusal(restoring('first', more), checkArchive)).toBe(
           refusals[name as keyof typeof refusals],
         )
+      // It needs no database, not even the name of one.
+      const nowhere = { ...restoring('first'), databaseUrl: undefined, openfgaUrl: undefined }
+      expect(await checkArchive(nowhere)).toMatchObject({ openfga: 'in_it' })
       // Nothing was touched.
       await expect(
         administer(urlOf(`${prefix}_free`), 'select 1 from public.restore_under_way'),
