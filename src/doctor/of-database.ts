@@ -1,3 +1,4 @@
+import { pluralize } from '../kernel/pluralize.ts'
 import { isPgvectorOld } from '../store/postgres.ts'
 import type { Facts } from './facts.ts'
 import { type Finding, ok, problem, warning } from './finding.ts'
@@ -111,6 +112,8 @@ function backup({ kind, backup: last, failure }: Facts, now: number): readonly F
   return [ok('backup', `The last backup is ${hours} hours old.`)]
 }
 
+const documentsWait = (count: number) => pluralize(count, 'document waits', 'documents wait')
+
 function jobs({ stock, standing, failedDocuments }: Facts): readonly Finding[] {
   if (stock === undefined) return []
   const { waiting, waitingSeconds } = stock
@@ -119,15 +122,15 @@ function jobs({ stock, standing, failedDocuments }: Facts): readonly Finding[] {
     stands
       ? problem(
           'jobs',
-          `${waiting} documents wait, and for an hour none of a job was done.`,
+          `${documentsWait(waiting)}, and for an hour none of a job was done.`,
           'Look for job_failed in the log; a process with the role worker has to run.',
         )
-      : ok('jobs', `${waiting} documents wait; no job stands still.`),
+      : ok('jobs', `${documentsWait(waiting)}; no job stands still.`),
     // Not by jobs, which are kept for 30 days: what came since, or was withdrawn, needs nobody any more.
     failedDocuments > 0
       ? warning(
           'failed documents',
-          `${failedDocuments} documents could not be taken in as they came last.`,
+          `${pluralize(failedDocuments, 'document')} could not be taken in as last sent.`,
           '`remit jobs failed` says why. `remit jobs retry --all` tries again those whose content is held; send the others again, or withdraw them.',
         )
       : ok('failed documents', 'Every document was taken in.'),

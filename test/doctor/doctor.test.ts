@@ -11,7 +11,9 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { loadConfig } from '../../src/config/config.ts'
 import { type ExamineDeps, examine } from '../../src/doctor/examine.ts'
+import type { Facts } from '../../src/doctor/facts.ts'
 import type { Finding } from '../../src/doctor/finding.ts'
+import { ofDatabase } from '../../src/doctor/of-database.ts'
 import { ofKeys } from '../../src/doctor/of-keys.ts'
 import { ofService } from '../../src/doctor/of-service.ts'
 import { examineService } from '../../src/doctor/service.ts'
@@ -552,4 +554,26 @@ test('a signing key of two years deserves a look', async () => {
   expect((await found(Date.now(), true)).map(({ says }) => says)).toEqual([
     'vault.key is missing or empty: no linked account could be used.',
   ])
+})
+
+test.each([
+  [1, '1 document waits; no job stands still.', '1 document could not be taken in as last sent.'],
+  [2, '2 documents wait; no job stands still.', '2 documents could not be taken in as last sent.'],
+])('counts %i as people do', (count, waits, failed) => {
+  const facts = {
+    kind: 'pglite',
+    version: '17',
+    restored: false,
+    brokenIndexes: null,
+    building: 0,
+    withoutVector: 0,
+    stock: { waiting: count, waitingSeconds: 0 },
+    standing: 0,
+    failedDocuments: count,
+    unsealed: { seconds: 0 },
+    besideSources: null,
+    unreconciled: 0,
+  } as unknown as Facts
+  const said = ofDatabase(facts, 0).map(({ says }) => says)
+  expect(said).toEqual(expect.arrayContaining([waits, failed]))
 })
