@@ -96,7 +96,14 @@ export function addModelCommands(program: Command, dependencies: CliDeps, outcom
     .option('--reason <text>', 'why it may come into force although tests fail; on record')
     .action(async (id: string, flags: PersonFlags & { readonly reason?: string }) => {
       const { reason } = flags
-      const answer = await ask<Applied>('/model/apply', flags, dependencies, { plan_id: id, reason })
+      const answer = await ask<Applied>('/model/apply', flags, dependencies, { plan_id: id, reason }).catch(
+        (error: unknown) => {
+          // The service names its field. Whoever types a command needs the flag.
+          if (reason !== undefined || !(error instanceof Error) || !error.message.endsWith('(reason)'))
+            throw error
+          throw new Error(`${error.message} Name it with --reason WHY.`)
+        },
+      )
       const flagsAgain = `${reason === undefined ? '' : ' --reason WHY'}${asUser(personOf(flags).user && 'NAME')}`
       dependencies.terminal.out(
         answer.state === 'active'

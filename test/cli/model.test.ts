@@ -80,7 +80,7 @@ test('a plan says who gains, two people apply it, and it is taken back', async (
   })
   expect(await model('dan', 'apply', made.id)).toMatchObject({
     code: 1,
-    stderr: expect.stringMatching(/tests of the truth table fail.*\(reason\)/),
+    stderr: expect.stringMatching(/tests of the truth table fail.*\(reason\) Name it with --reason WHY\./),
   })
   const first = await model('dan', 'apply', made.id, '--reason', 'Blocking moves to groups')
   expect(first).toMatchObject({
