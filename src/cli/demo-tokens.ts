@@ -134,7 +134,9 @@ export function createDemoTokens({ admin, home, fetch }: DemoTokensDeps): DemoTo
       const config = await withKey(server, 'agent', agent)
       const scope = (scopes ?? scopesOfKind.agent).join(' ')
       const subject = await personAt(server, user, agentResource(server.url, agent), scope).catch(
-        refusalWith({ invalid_target: `The agent ${agent} is disabled.` }),
+        refusalWith({
+          invalid_target: `The agent ${agent} is disabled. An operator enables it: npm run remit -- agent enable ${agent}`,
+        }),
       )
       const exchanged = await client
         .genericGrantRequest(config, tokenExchange, {
@@ -142,7 +144,11 @@ export function createDemoTokens({ admin, home, fetch }: DemoTokensDeps): DemoTo
           subject_token_type: accessTokenType,
           resource: audience(server, resource),
         })
-        .catch(refusalWith({ actor_unauthorized: `${user} has lent nothing to ${agent} that is live.` }))
+        .catch(
+          refusalWith({
+            actor_unauthorized: `${user} has lent nothing to ${agent} that is live. They lend at ${server.url}/delegations.`,
+          }),
+        )
       return requireScopes(exchanged.access_token, scopes)
     },
     async service({ service, scopes, resource }) {

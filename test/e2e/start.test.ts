@@ -92,7 +92,9 @@ describe('npm start on an empty folder', { timeout: slow }, () => {
     expect(said).toContain(`Remit answers at ${settings.url} `)
     expect(said).toContain(`${settings.opsUrl}/readyz`)
     expect(said).toMatch(/^ {2}anne +Anne /m)
-    expect(said).toMatch(/^ {2}research-bot: /m)
+    expect(said).toMatch(/ at the first start:\n {2}research-bot: /)
+    // A start after a recovery says the same, though agents are disabled then and nothing is lent.
+    expect(said).toContain('What each gets is said as it was at the first start')
     expect(said.match(/^curl -s .*\/retrieve \\$/gm)).toHaveLength(3)
     // Another terminal has none of these settings: without its folder the command would not find the service.
     expect(said).toContain(`REMIT_HOME='${settings.home}' npm run -s remit -- token --user carol`)
