@@ -73,8 +73,19 @@ export const neverHereWords = ({ never_here, did_you_mean }: NotHere): string | 
 /** One answer: with `json` as it is, else a line for each of its members. */
 export function printFacts(terminal: Terminal, fields: Row, json: boolean): void {
   if (json) return terminal.out(JSON.stringify(fields))
-  for (const [key, value] of Object.entries(fields)) terminal.out(`${spaced(key)}: ${valueText(value)}`)
+  for (const [key, value] of Object.entries(fields)) {
+    terminal.out(`${spaced(key)}:${isListOfPhrases(value) ? itemLines(value) : ` ${valueText(value)}`}`)
+  }
 }
+
+// Phrases have commas of their own: in one line nobody sees where one ends.
+const isListOfPhrases = (value: unknown): value is readonly string[] =>
+  Array.isArray(value) &&
+  value.length > 1 &&
+  value.every((element) => typeof element === 'string') &&
+  value.some((element) => element.includes(' '))
+
+const itemLines = (items: readonly string[]): string => items.map((item) => `\n  ${printable(item)}`).join('')
 
 /** `name` is the member that stands first and unlabelled; what is not there is left out. */
 function readable(row: Row, name: string): string {

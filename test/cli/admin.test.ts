@@ -234,7 +234,7 @@ describe('with a service running', () => {
         tuples_removed: 0,
         sessions_ended: 0,
         artifacts_ended: 0,
-        send_again: ['members of groups and organizations'],
+        send_again: ['agents, hosts and persons that were disabled', 'rotated keys'],
       }
     }
     const run = async (isOlder: boolean, ...argv: readonly string[]) => {
@@ -246,7 +246,9 @@ describe('with a service running', () => {
     expect(recovered).toBe(0)
     const insisted = await run(false, '--anyway')
     expect(insisted.code).toBe(0)
-    expect(insisted.stdout).toContain('send again: members of groups and organizations')
+    expect(insisted.stdout).toContain(
+      'send again:\n  agents, hosts and persons that were disabled\n  rotated keys\n',
+    )
     expect((await run(true)).code).toBe(0)
     expect((await run(true, '--access', 'end')).code).toBe(0)
     expect((await run(true, '--access', 'keep')).code).toBe(0)
