@@ -20,6 +20,10 @@ const token = deviceFlow({
   proofKey: await createProofKey(),
   onSignIn: ({ data }) => console.error(`Open ${data.verificationUri} and enter ${data.userCode}`),
 })
-const { results } = await createRemit({ url, token }).for({ subject }).retrieve({ query, top_k: 3 })
+// Until they have signed in, the call waits.
+const timeoutMs = 600_000
+const { results } = await createRemit({ url, token, timeoutMs })
+  .for({ subject })
+  .retrieve({ query, top_k: 3 })
 for (const { document_id: id, text } of results) console.log(`${id}: ${text}`)
 if (results.length === 0) console.log('Nothing that they may read and lent answers it.')

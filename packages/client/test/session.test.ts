@@ -29,12 +29,6 @@ const tokens = () => double.requests('/oauth/token')
 const questions = () => double.requests('/retrieve')
 const ask = (session = remit().for(anne)) => session.retrieve({ query: 'q' })
 
-function abortedSoon(reason: Error): AbortSignal {
-  const controller = new AbortController()
-  setTimeout(() => controller.abort(reason), 50)
-  return controller.signal
-}
-
 /** The first answers to questions, then the double's own. */
 function answering(...answers: readonly (() => Response)[]) {
   const left = [...answers]
@@ -160,37 +154,6 @@ describe('a question', () => {
     const reason = new Error('the caller left')
     const asked = session.retrieve({ query: 'q' }, { signal: AbortSignal.abort(reason) })
     await expect(asked).rejects.toBe(reason)
-  })
-
-  test('gives a person all the time to sign in, unless its caller gives up', async () => {
-    let asked = 0
-    const signsIn = async () => {
-      asked += 1
-      await new Promise((resolve) => setTimeout(resolve, 1_200))
-      return 'handed:anne:agent-a'
-    }
-    const session = remit().for({ subject: 'anne', subjectToken: signsIn })
-    expect((await session.retrieve({ query: 'q' }, { timeoutMs: 1_000 })).results).toHaveLength(1)
-    expect(asked).toBe(1)
-    const never = remit().for({ subject: 'anne', subjectToken: () => new Promise(() => undefined) })
-    const reason = new Error('the caller left')
-    await expect(never.retrieve({ query: 'q' }, { signal: abortedSoon(reason) })).rejects.toBe(reason)
-  })
-
-  test('ends in time, too, where a second token was needed', async () => {
-    let refused = 0
-    const session = remit({
-      fetch: async (address, init) => {
-        if (!address.endsWith('/retrieve')) return double.fetch(address, init)
-        if (refused++ === 0) return problem(401, 'invalid_token')
-        return new Promise((_, reject) => {
-          init.signal?.addEventListener('abort', () => reject(init.signal?.reason))
-        })
-      },
-    }).for(anne)
-    const asked = session.retrieve({ query: 'q' }, { timeoutMs: 500 })
-    await expect(asked).rejects.toMatchObject({ message: 'There was no answer in time.' })
-    expect(refused).toBe(2)
   })
 
   test('that gets no answer throws nothing of the request', async () => {

@@ -2,7 +2,7 @@ import type { Detail } from '../shared/detail.ts'
 import { urlOf } from '../shared/fetch-json.ts'
 import type { Platform } from '../shared/platform.ts'
 import type { AccessToken, Person, TokenRequest, TokenSource } from '../tokens/token.ts'
-import { inTime, type SentRequest, sendAs, sendFor, type Uncounted } from './authorized.ts'
+import { inTime, type SentRequest, sendAs, sendFor } from './authorized.ts'
 
 /** Options of `Access.fetch`: the part of `RequestInit` that it takes. Default method `GET`. */
 export interface AccessInit {
@@ -28,7 +28,7 @@ export interface Access {
    * followed.
    *
    * @throws TypeError for an address that is not the API's; Unavailable where there is no answer in 30
-   * seconds, once there is a token.
+   * seconds.
    */
   fetch(address: string, init?: AccessInit): Promise<Response>
 }
@@ -39,7 +39,7 @@ const timeoutMs = 30_000
 function createAccess(
   person: Person,
   token: AccessToken,
-  send: (request: SentRequest, uncounted: Uncounted) => Promise<Response>,
+  send: (request: SentRequest) => Promise<Response>,
 ): Access {
   const { audience, scopes, details } = token.facts
   return Object.freeze<Access>({
@@ -49,8 +49,8 @@ function createAccess(
     details,
     async fetch(address, { method = 'GET', headers = {}, body, signal } = {}) {
       const url = addressWithin(audience, address)
-      return inTime(timeoutMs, signal, (timed, uncounted) =>
-        send({ method, url, headers: new Headers(headers), body, signal: timed }, uncounted),
+      return inTime(timeoutMs, signal, (timed) =>
+        send({ method, url, headers: new Headers(headers), body, signal: timed }),
       )
     },
   })
@@ -71,8 +71,8 @@ export async function accessFrom(
 ): Promise<Access> {
   const token = await source.get(tokenRequest)
   const { signal: _, ...later } = tokenRequest
-  return createAccess(tokenRequest.person, token, async (request, uncounted) => {
-    const sent = await sendFor(source, { ...later, signal: request.signal }, request, platform, uncounted)
+  return createAccess(tokenRequest.person, token, async (request) => {
+    const sent = await sendFor(source, { ...later, signal: request.signal }, request, platform)
     return sent.response
   })
 }

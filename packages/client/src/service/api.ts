@@ -5,12 +5,12 @@ import { parsedJson } from '../shared/json.ts'
 import type { Platform } from '../shared/platform.ts'
 import type { Check } from '../shared/shape.ts'
 import type { Person, TokenSource } from '../tokens/token.ts'
-import { inTime, sendFor, type Uncounted } from './authorized.ts'
+import { inTime, sendFor } from './authorized.ts'
 
 /** What any call of a session takes. */
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined
-  /** Milliseconds, once there is a token. Default: what `createRemit` was given. */
+  /** Milliseconds. Default: what `createRemit` was given. */
   readonly timeoutMs?: number
 }
 
@@ -49,7 +49,7 @@ export interface Api {
   json<T>(person: Person, request: ApiRequest, check: Check<T>): Promise<T>
 }
 
-/** What the API client needs. `timeoutMs` counts for a request with its retries, not for its token. */
+/** What the API client needs. `timeoutMs` counts for a whole request, its retries included. */
 export interface ApiDeps {
   /** Of the service, without a slash at its end: also the audience of its tokens. */
   readonly url: string
@@ -66,12 +66,7 @@ const waitSecondsMax = 10
 
 /** A client of the service's API that sends tokens of one source. */
 export function createApi({ url, source, platform, timeoutMs, readScopes }: ApiDeps): Api {
-  async function attempt(
-    person: Person,
-    request: ApiRequest,
-    signal: AbortSignal,
-    uncounted: Uncounted,
-  ): Promise<Answer> {
+  async function attempt(person: Person, request: ApiRequest, signal: AbortSignal): Promise<Answer> {
     const { method, path, body, scopes, headers = {} } = request
     const sent = {
       method,
@@ -87,7 +82,7 @@ export function createApi({ url, source, platform, timeoutMs, readScopes }: ApiD
     const isReading = scopes.every((scope) => readScopes.includes(scope))
     const tokenRequest = { person, audience: url, scopes: isReading ? readScopes : scopes, signal }
     for (let attemptNumber = 1; ; attemptNumber += 1) {
-      const { response, token } = await sendFor(source, tokenRequest, sent, platform, uncounted)
+      const { response, token } = await sendFor(source, tokenRequest, sent, platform)
       const seconds = waitOf(response, platform.now())
       if (!request.isRepeatable || attemptNumber === attemptsMax || seconds === undefined) {
         const context = { secrets: [token.reveal()], now: platform.now() }
@@ -98,14 +93,14 @@ export function createApi({ url, source, platform, timeoutMs, readScopes }: ApiD
     }
   }
 
-  const timed = <T>(request: ApiRequest, run: Parameters<typeof inTime<T>>[2]): Promise<T> =>
+  const timed = <T>(request: ApiRequest, run: (signal: AbortSignal) => Promise<T>): Promise<T> =>
     inTime(request.timeoutMs ?? timeoutMs, request.signal, run)
 
   return {
-    send: (person, request) => timed(request, (...limits) => attempt(person, request, ...limits)),
+    send: (person, request) => timed(request, (signal) => attempt(person, request, signal)),
     json: (person, request, check) =>
-      timed(request, async (...limits) => {
-        const { response, error } = await attempt(person, request, ...limits)
+      timed(request, async (signal) => {
+        const { response, error } = await attempt(person, request, signal)
         if (!response.ok) throw await error()
         const answer = parsedJson(await limitedText(response, bytesMax))
         if (check(answer)) return answer

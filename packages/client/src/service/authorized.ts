@@ -46,48 +46,22 @@ export async function sendAs(
   }
 }
 
-/** Waits for a token. A person may sign in meanwhile, which takes longer than any call: it does not count. */
-export type Uncounted = <T>(get: () => Promise<T>) => Promise<T>
-
 /**
- * What `run` comes to within so many milliseconds, without what it spends in `uncounted`.
+ * What `run` comes to within so many milliseconds.
  *
  * @throws Unavailable where it takes longer; the signal's reason where it was given up.
  */
 export async function inTime<T>(
   timeoutMs: number,
   signal: AbortSignal | undefined,
-  run: (signal: AbortSignal, uncounted: Uncounted) => Promise<T>,
+  run: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const timeout = new AbortController()
-  let leftMs = timeoutMs
-  let since = 0
-  let counting: AbortSignal | undefined
-  const count = () => {
-    since = performance.now()
-    // It goes on when there is a response: its body has to come in time as well.
-    const over = AbortSignal.timeout(leftMs)
-    over.addEventListener('abort', () => {
-      if (counting === over) timeout.abort(over.reason)
-    })
-    counting = over
-  }
-  const uncounted: Uncounted = async (get) => {
-    counting = undefined
-    leftMs = Math.max(0, Math.ceil(leftMs - (performance.now() - since)))
-    try {
-      return await get()
-    } finally {
-      count()
-    }
-  }
-  count()
-  const own = timeout.signal
+  const timeout = AbortSignal.timeout(timeoutMs)
   try {
-    return await run(signal === undefined ? own : AbortSignal.any([signal, own]), uncounted)
+    return await run(signal === undefined ? timeout : AbortSignal.any([signal, timeout]))
   } catch (thrown) {
     // The caller's own reason is theirs; ours says what happened.
-    if (!own.aborted || signal?.aborted === true) throw thrown
+    if (!timeout.aborted || signal?.aborted === true) throw thrown
     throw new Unavailable('unavailable', { message: 'There was no answer in time.' }, {})
   }
 }
@@ -120,12 +94,11 @@ export const sendFor = (
   tokenRequest: TokenRequest,
   request: SentRequest,
   platform: Pick<Platform, 'fetch'>,
-  uncounted: Uncounted,
 ): Promise<{ readonly response: Response; readonly token: AccessToken }> =>
   sendUnder(
     {
       async get() {
-        const token = await uncounted(() => source.get(tokenRequest))
+        const token = await source.get(tokenRequest)
         // Whatever a source mixed up ends here.
         if (token.facts.subject !== tokenRequest.person.subject)
           throw new WrongPerson('wrong_person', { message: 'The token is for somebody else.' }, {})

@@ -189,7 +189,7 @@ export interface RemitOptions extends PlatformOptions {
   readonly ciba?: Ciba
   /** Needed for `withDeviceFlow`: a client that stands for the same agent. */
   readonly device?: DeviceFlow
-  /** Milliseconds that a call may take once it has a token, its retries included. Default 30,000. */
+  /** Milliseconds that a call may take, its retries included. Default 30,000. */
   readonly timeoutMs?: number
   /** Of the tokens that serve reading. Default `docs.search docs.read`. */
   readonly scopes?: readonly string[]

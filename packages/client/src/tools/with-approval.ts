@@ -126,7 +126,7 @@ export function withApproval<Args, Result>(
         // The person is still there, and the next look may get through.
         if (error instanceof Unavailable && platform.now() < pending.expiresAt) return error
         if (isRemitError(error, 'approval_pending')) return error
-        // Whatever ends the look, their question stands: the app needs its words, and what to go on with.
+        // Their question may still stand: the app needs its words, and what to go on with.
         if (!isRemitError(error, 'approval_denied')) await tell()
         throw error
       }
