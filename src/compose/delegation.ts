@@ -107,7 +107,9 @@ export async function openDelegation(dependencies: DelegationDeps): Promise<Dele
     judge: createTokenJudge({
       issuers: [
         ownIssuer({ publicUrl: config.publicUrl, keys: keys.find }),
-        ...config.trustedIssuers.map((issuer) => externalIssuer(issuer, { fetch: dependencies.fetch })),
+        ...config.trustedIssuers.map((issuer) =>
+          externalIssuer(issuer, { fetch: dependencies.fetch, now: clock.now }),
+        ),
       ],
       lookUp: createRegistryLookup({ sql: database, authority }),
       clock,
