@@ -344,6 +344,15 @@ describe('the rules', needsPromtool, () => {
       { 52: false },
     ],
     [
+      'a verification that never found the record whole, and is not run any more, is told, too',
+      {
+        remit_record_not_whole_timestamp_seconds: '3600x80',
+        remit_record_verified_timestamp_seconds: '0x80',
+      },
+      'RemitRecordUnverified',
+      { 48: false, 52: true },
+    ],
+    [
       'nobody is told of a verification that was never run',
       { remit_record_not_whole_timestamp_seconds: '0x80', remit_record_verified_timestamp_seconds: '0x80' },
       'RemitRecordUnverified',
