@@ -230,9 +230,7 @@ if (process.env['IMAGES'] !== undefined) {
           await inDatabase('psql', '--single-transaction', '--set', 'ON_ERROR_STOP=1', ...renamed)
           const said = await backup(...restore)
           expect(said).toContain('Restored, and closed')
-          const owner = '--username postgres --dbname remit --set ON_ERROR_STOP=1 --set service=remit'
-          const psql = ['exec', '-i', `${project}_postgres_1`, 'psql', ...owner.split(' ')]
-          await stand.run('podman', psql, readFileSync(join(root, 'docker/record-owner.sql'), 'utf8'))
+          await stand.giveRecordItsOwner()
           await compose('up', '--detach', '--no-build', 'openfga')
           const recover = `recover --against /heads.ndjson ${access}`.split(' ')
           const told = await once(

@@ -51,6 +51,8 @@ export interface Stand extends AsyncDisposable {
   inside(args: readonly string[], input?: string): Promise<string>
   /** A command of Remit in its container. */
   cli(...args: readonly string[]): Promise<string>
+  /** Runs docker/record-owner.sql of this checkout in the container of Postgres, as the pages do. */
+  giveRecordItsOwner(): Promise<string>
   /** Puts the weights, which cannot be fetched everywhere, into a volume. */
   putModel(volume: string): Promise<void>
   /** Waits until a container says of itself that it is well. */
@@ -148,6 +150,11 @@ export async function openStand({
     },
     inside,
     cli: (...args) => inside(['node', 'src/cli/main.js', ...args]),
+    giveRecordItsOwner() {
+      const psql = 'psql --username postgres --dbname remit --set ON_ERROR_STOP=1 --set service=remit'
+      const args = ['exec', '-i', `${project}_postgres_1`, ...psql.split(' ')]
+      return run('podman', args, readFileSync(join(root, 'docker/record-owner.sql'), 'utf8'))
+    },
     async putModel(volume) {
       const copy = ['cp', '-r', '/model', '/var/lib/remit/model']
       const volumes = [

@@ -83,6 +83,7 @@ export function describeUpgrade(): void {
 
         await using asked = diary.ask()
         await sleep(3_000)
+        await stand.giveRecordItsOwner()
         await two.replace('remit-2', newer)
         await two.ask('remit-2')
         // Both versions are there, and either may take it in.
