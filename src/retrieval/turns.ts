@@ -65,8 +65,8 @@ const [atOnceMin, atOnceAtFirst, atOnceMax] = [2, 4, 64]
 const worthIt = 1.4
 // By so many answers at least, and twice as many as run at once. Where neither fewer nor more did better,
 // what does is held for so many such rounds: each try costs some of what gets done, so twice as many each
-// time again. A round that got so many times as much or as little done as usual begins anew with the first
-// number. By chance one of eight answers gets twice as much done now and then.
+// time again. After a round that got so many times as much or as little done as usual, for no more than four.
+// By chance one of eight answers gets twice as much done now and then.
 const [roundMin, roundsHeld, roundsHeldMax, another] = [8, 4, 32, 3]
 // Of one person and agent, and of all: what waits costs memory.
 const [ownWaitingMax, waitingMax] = [256, 2_048]
