@@ -119,6 +119,8 @@ export function describeCluster(): void {
       for (const one of ['remit-1', 'remit-2', 'worker']) await stand.putModel(one)
       await stand.compose('up', '--detach', '--no-build')
       await answers({ url, stand })
+      // One of the two answers; commands are for the other.
+      await stand.healthy(container('remit-1'))
       diary = await keepDiary({ stand, url, ca })
       const before = await searches()
       expect(await diary.found()).toEqual(mayRead)
