@@ -24,6 +24,7 @@ import { type KeyRing, openKeyRing } from '../delegation/tokens/signing-key.ts'
 import { createTokenJudge, type Verifier } from '../delegation/tokens/verify.ts'
 import type { App } from '../http/env.ts'
 import { agentRoutes, hostRoutes } from '../http/routes/security/agents.ts'
+import { createElapsed } from '../kernel/elapsed.ts'
 import { loadSecret } from '../store/secret.ts'
 import type { ApiAccess } from './api-access.ts'
 import type { ComposeContext } from './context.ts'
@@ -74,6 +75,7 @@ export async function openDelegation(dependencies: DelegationDeps): Promise<Dele
   const { config, database, fga, index, clock, log, now, newTxn, keysDir } = dependencies
   await using stack = new AsyncDisposableStack()
   const keys = await openKeyRing(keysDir, clock)
+  const elapsed = createElapsed(clock.now)
   const agents = createAgents({ sql: database, clock })
   const persons = createPersons({ trustedIssuers: config.trustedIssuers })
   const administrators = createAdministrators({ sql: database, persons, clock })
@@ -108,7 +110,7 @@ export async function openDelegation(dependencies: DelegationDeps): Promise<Dele
       issuers: [
         ownIssuer({ publicUrl: config.publicUrl, keys: keys.find }),
         ...config.trustedIssuers.map((issuer) =>
-          externalIssuer(issuer, { fetch: dependencies.fetch, now: clock.now }),
+          externalIssuer(issuer, { fetch: dependencies.fetch, elapsed }),
         ),
       ],
       lookUp: createRegistryLookup({ sql: database, authority }),

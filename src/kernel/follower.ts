@@ -1,3 +1,4 @@
+import { ownElapsed } from './elapsed.ts'
 import { createSerialQueue, type SerialQueue } from './serial-queue.ts'
 import { realTimer, type Timer } from './timer.ts'
 
@@ -23,7 +24,7 @@ export interface FollowerOptions<Connection extends AsyncDisposable> {
   readonly onFailed?: (error: unknown, failures: number) => void
   /** Called when a poll comes through after one that failed. */
   readonly onRecovered?: () => void
-  /** Milliseconds that never jump. Default: since the process began. */
+  /** For ages, in milliseconds. Default: this process's (kernel/elapsed.ts). */
   readonly elapsed?: () => number
   /** Default: real time. */
   readonly timer?: Timer
@@ -81,7 +82,7 @@ class SerialFollower<Connection extends AsyncDisposable> implements Follower {
 
   constructor(options: FollowerOptions<Connection>) {
     this.#options = options
-    this.#elapsed = options.elapsed ?? (() => performance.now())
+    this.#elapsed = options.elapsed ?? ownElapsed
     this.refresh = this.#queue.shared(() => this.#read(undefined))
     this.#readOverConnection = this.#queue.shared(async () => this.#read(await this.#connected()))
   }

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { ownElapsed } from '../kernel/elapsed.ts'
 import { AppError } from '../kernel/errors.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
 import { pluralize } from '../kernel/pluralize.ts'
@@ -17,7 +18,7 @@ export interface LiveProcessOptions {
   readonly database: Database
   readonly version: string
   readonly known: Restrictions
-  /** Milliseconds that never jump. Default: since the process began. */
+  /** For ages, in milliseconds. Default: this process's (kernel/elapsed.ts). */
   readonly elapsed?: () => number
 }
 
@@ -29,7 +30,7 @@ const liveSeconds = 30
  * NOT beat by itself.
  */
 export async function registerProcess(options: LiveProcessOptions): Promise<LiveProcess> {
-  const { database, version, known, elapsed = () => performance.now() } = options
+  const { database, version, known, elapsed = ownElapsed } = options
   const id = randomUUID()
   const state = { heardAt: elapsed(), isRefused: false }
 

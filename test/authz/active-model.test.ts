@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { type ActiveModel, followModel } from '../../src/authz/model/active.ts'
 import { type ModelVersion, readPin, writePin } from '../../src/authz/model/pin.ts'
 import { AppError } from '../../src/kernel/errors.ts'
@@ -86,6 +86,17 @@ test('a pin that names another store, or a model that is not kept, changes nothi
   await expect.poll(() => attempt(model.idInForce), { interval: 20 }).toBe('authorization_unavailable')
   await pin('one')
   await expect.poll(() => attempt(model.idInForce), { interval: 20 }).toBe('one')
+})
+
+test('a model that could not be looked for in time is asked about no more, also where the clock was set back', async () => {
+  const model = follow(20, 200)
+  await pin('two', 'other')
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() - 3_600_000 })
+  try {
+    await expect.poll(() => attempt(model.idInForce), { interval: 20 }).toBe('authorization_unavailable')
+  } finally {
+    vi.useRealTimers()
+  }
 })
 
 test('a refresh that failed is tried again by itself, nobody is answered meanwhile, and all are told once', async () => {

@@ -3,6 +3,7 @@ import { trustedIssuer } from '../../src/config/issuers.ts'
 import { fetchJson } from '../../src/delegation/tokens/fetch-json.ts'
 import { externalIssuer } from '../../src/delegation/tokens/issuers.ts'
 import { remoteKeys } from '../../src/delegation/tokens/remote-keys.ts'
+import { createElapsed } from '../../src/kernel/elapsed.ts'
 import { startTestIssuer, type TestIssuer, type TestIssuerOptions } from '../support/issuer.ts'
 import { movableClock } from './world.ts'
 
@@ -118,23 +119,25 @@ describe('an issuer’s keys', () => {
   })
 
   test.each([
-    ['the machine slept, and the clock that never jumps stood still', { now: 600_000, elapsed: 0 }],
-    ['the machine’s clock was set back', { now: -86_400_000, elapsed: 600_000 }],
+    ['the machine slept, and the clock that never jumps stood still', { wall: 600_000, steady: 0 }],
+    ['the machine’s clock was set back', { wall: -86_400_000, steady: 600_000 }],
   ])('count no longer than ten minutes where %s', async (_, later) => {
     await using issuer = await startTestIssuer()
-    const clocks = { now: Date.now(), elapsed: 0 }
+    const clocks = { wall: Date.now(), steady: 0 }
     const keys = remoteKeys({
       issuer: issuer.issuer,
       fetch,
-      now: () => clocks.now,
-      elapsed: () => clocks.elapsed,
+      elapsed: createElapsed(
+        () => clocks.wall,
+        () => clocks.steady,
+      ),
     })
     expect((await keys(header)).ok).toBe(true)
     await issuer.rotate()
     expect((await keys(header)).ok).toBe(true)
     expect(keys.edition()).toBeDefined()
-    clocks.now += later.now
-    clocks.elapsed += later.elapsed
+    clocks.wall += later.wall
+    clocks.steady += later.steady
     expect(keys.edition()).toBeUndefined()
     expect(await keys(header)).toEqual({ ok: false, reason: 'unknown_key' })
   })

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createAgents } from '../../src/delegation/registry/agents.ts'
 import {
   denyKey,
@@ -245,6 +245,27 @@ describe('on native Postgres', needsPostgres, () => {
       },
     }
   }
+
+  test('after a sleep nothing is believed, and nobody is answered, before it has heard again', async () => {
+    const { options, cut } = muffled()
+    const { elapsed: _, ...asleep } = { database, clock, log: () => undefined, ...options }
+    const authority = await openRevocationFeed(asleep)
+    opened.push(authority)
+    cut(true)
+    await delay(50)
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 3_600_000 })
+    try {
+      expect(isDenied(authority)).toBe('not known')
+      expect(() => authority.assertHeard()).toThrow(
+        expect.objectContaining({ code: 'authorization_unavailable' }),
+      )
+      cut(false)
+      await expect.poll(() => isDenied(authority)).toBe(false)
+      authority.assertHeard()
+    } finally {
+      vi.useRealTimers()
+    }
+  })
 
   test('what was not heard for a second is not believed without asking; after five, nobody is answered', async () => {
     const { options, cut, pass } = muffled()

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { OperatorError } from '../../src/kernel/operator-error.ts'
 import { type LiveProcess, registerProcess, restrict } from '../../src/store/processes.ts'
 import type { Database } from '../../src/store/sql.ts'
@@ -59,6 +59,20 @@ describeDatabases('a restriction', (kind) => {
     await expect(stalled.beat()).rejects.toThrow(/ceiling is in force/)
     time -= 31_000
     expect(() => stalled.assertLive()).toThrow(unavailable)
+  })
+
+  test('answers nobody after a sleep in which the others counted it as ended', async () => {
+    await using asleep = await registerProcess({ database, ...newer })
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 31_000 })
+    try {
+      expect(() => asleep.assertLive()).toThrow(
+        expect.objectContaining({ code: 'authorization_unavailable' }),
+      )
+      await asleep.beat()
+      expect(() => asleep.assertLive()).not.toThrow()
+    } finally {
+      vi.useRealTimers()
+    }
   })
 
   test('a heartbeat keeps a process counted', async () => {

@@ -144,14 +144,14 @@ export class ReplicaFeed implements AsyncDisposable {
   /** Whether what is in was read to the end of the log at most so many milliseconds ago. */
   isFresh(staleAfterMs: number): boolean {
     const isWhole = this.#isBuilt && !this.#isFailing && !this.isLogDoubted
-    return isWhole && this.#elapsedSince(this.#logReader.endReadAt) <= staleAfterMs
+    return isWhole && isWithin(staleAfterMs, this.#elapsedSince(this.#logReader.endReadAt))
   }
 
   status(): IndexStatus {
     return {
       state: this.#isFailing ? 'broken' : this.#isBuilt ? 'following' : 'building',
       tailReadAt: this.#logReader.tailReadAt,
-      lagMs: this.#elapsedSince(this.#logReader.tailReadAt),
+      lagMs: Math.max(0, this.#elapsedSince(this.#logReader.tailReadAt)),
       tuples: this.tuples.size,
     }
   }
@@ -203,8 +203,9 @@ export class ReplicaFeed implements AsyncDisposable {
     return new Replica(part === 'nothing' ? () => false : part)
   }
 
+  /** Milliseconds; less than none where the clock was set back. */
   #elapsedSince(timeMs: number | undefined): number {
-    return Math.max(0, this.#deps.now() - (timeMs ?? this.#openedAt))
+    return this.#deps.now() - (timeMs ?? this.#openedAt)
   }
 
   #take(changes: readonly Change[]): void {

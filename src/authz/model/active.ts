@@ -1,3 +1,4 @@
+import { ownElapsed } from '../../kernel/elapsed.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { createFollower } from '../../kernel/follower.ts'
 import type { Log } from '../../kernel/log.ts'
@@ -44,7 +45,8 @@ export interface ActiveModelOptions {
   readonly staleAfterMs?: number
   /** Milliseconds until the next try after a `refresh` that failed. Default 500. */
   readonly retryMs?: number
-  readonly now?: () => number
+  /** For ages, in milliseconds. Default: this process's (kernel/elapsed.ts). */
+  readonly elapsed?: () => number
   readonly log: Log
 }
 
@@ -60,7 +62,7 @@ export function followModel(options: ActiveModelOptions): ActiveModel {
     pollMs,
     staleAfterMs = 5_000,
     retryMs = 500,
-    now = Date.now,
+    elapsed = ownElapsed,
     log,
   } = options
   const listeners: ((model: ModelVersion) => void | Promise<void>)[] = []
@@ -68,10 +70,10 @@ export function followModel(options: ActiveModelOptions): ActiveModel {
   // All listeners know of it.
   let announcedId = initialVersion.id
   let isUnsure = false
-  const openedAt = now()
+  const openedAt = elapsed()
 
   const isKnown = () =>
-    !isUnsure && (pollMs === undefined || now() - (follower.readAt ?? openedAt) <= staleAfterMs)
+    !isUnsure && (pollMs === undefined || elapsed() - (follower.readAt ?? openedAt) <= staleAfterMs)
 
   async function checkPin(): Promise<void> {
     const pin = await readPin(sql)
@@ -93,7 +95,7 @@ export function followModel(options: ActiveModelOptions): ActiveModel {
     read: checkPin,
     pollMs,
     retryMs: () => (isUnsure ? retryMs : (pollMs ?? retryMs)),
-    elapsed: now,
+    elapsed,
     onFailed: (error) => log('model_unread', { reason: reasonOf(error) }),
   })
 

@@ -55,7 +55,7 @@ export interface RevocationFeedOptions extends Pick<Runtime, 'database' | 'clock
    * the clock of the database alone.
    */
   readonly onEffect?: (seconds: number) => void
-  /** Milliseconds that never jump. Default: since the process began. */
+  /** For ages, in milliseconds. Default: this process's (kernel/elapsed.ts). */
   readonly elapsed?: () => number
 }
 
@@ -70,7 +70,7 @@ export const denyKey = (kind: string, key: string): string => `${kind} ${key}`
  */
 export async function openRevocationFeed(options: RevocationFeedOptions): Promise<RevocationFeed> {
   const { database, clock, log, pollMs = 500, freshMs = 1_000, deafAfterMs = 5_000 } = options
-  const { elapsed = () => performance.now(), onEffect = () => undefined } = options
+  const { onEffect = () => undefined } = options
   const { openListener } = database
   const isAlone = openListener === undefined
   const listeners: ((change: RevocationChange) => void)[] = []
@@ -143,7 +143,7 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
   const follower: Follower = createFollower<Listener>({
     read: (listener) => read(listener ?? database),
     pollMs,
-    elapsed,
+    ...(options.elapsed && { elapsed: options.elapsed }),
     ...(openListener === undefined
       ? { poll: async () => (readTo === noticeCount ? undefined : follower.refresh()) }
       : { connect: () => openListener(notice) }),

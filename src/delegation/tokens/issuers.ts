@@ -63,7 +63,7 @@ export interface TrustedIssuerSettings {
   readonly algorithms: readonly string[]
 }
 
-export type ExternalIssuerDeps = Pick<RemoteKeysOptions, 'fetch' | 'elapsed' | 'now' | 'timeoutMs'>
+export type ExternalIssuerDeps = Pick<RemoteKeysOptions, 'fetch' | 'elapsed' | 'timeoutMs'>
 
 /** Throws for settings under which a token could mean two things. */
 export function externalIssuer(settings: TrustedIssuerSettings, deps: ExternalIssuerDeps): ExternalIssuer {

@@ -1,6 +1,7 @@
 import { type CryptoKey, createLocalJWKSet, type JSONWebKeySet, type JWSHeaderParameters } from 'jose'
 import { JWKSInvalid, JWKSMultipleMatchingKeys, JWKSNoMatchingKey } from 'jose/errors'
 import { z } from 'zod'
+import { ownElapsed } from '../../kernel/elapsed.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import { type Fetch, fetchJson } from './fetch-json.ts'
 
@@ -18,10 +19,8 @@ export interface RemoteKeysOptions {
   /** Left out: found by discovery (RFC 8414, then OpenID Connect), whose document must name this issuer. */
   readonly jwksUri?: string | undefined
   readonly fetch: Fetch
-  /** Milliseconds of a clock that never jumps. Default: this process's. */
+  /** For ages, in milliseconds. Default: this process's (kernel/elapsed.ts). */
   readonly elapsed?: () => number
-  /** Milliseconds since the epoch. Default: the machine's clock. */
-  readonly now?: () => number
   /** Milliseconds that one document may take. Default 5000. */
   readonly timeoutMs?: number
 }
@@ -30,39 +29,34 @@ const cacheMs = 600_000
 const unknownKidCooldownMs = 30_000
 const failureCooldownMs = 1_000
 
-/** One moment, by both clocks. */
-interface Moment {
-  readonly elapsed: number
-  readonly now: number
-}
-
 /**
- * An issuer's keys over HTTP: cached 10 minutes since they were asked for, by whichever clock says more;
- * fetched again for an unknown `kid` at most every 30 seconds, so that made-up ones cannot drive traffic; one
- * fetch at a time. Keys that are too old are not used when no newer ones can be had: that is
- * `keys_unavailable`, a refusal. A token without `kid` is served only where exactly one key fits.
+ * An issuer's keys over HTTP: cached 10 minutes since they were asked for; fetched again for an unknown `kid`
+ * at most every 30 seconds, so that made-up ones cannot drive traffic; one fetch at a time. Keys that are too
+ * old are not used when no newer ones can be had: that is `keys_unavailable`, a refusal. A token without `kid`
+ * is served only where exactly one key fits.
  */
 export function remoteKeys({
   issuer,
   jwksUri,
   fetch,
-  elapsed = () => performance.now(),
-  now = Date.now,
+  elapsed = ownElapsed,
   timeoutMs = 5_000,
 }: RemoteKeysOptions): KeySource {
-  let cachedKeys: (Moment & { readonly find: ReturnType<typeof createLocalJWKSet> }) | undefined
+  let cachedKeys:
+    | { readonly find: ReturnType<typeof createLocalJWKSet>; readonly askedAt: number }
+    | undefined
   let failedAt = Number.NEGATIVE_INFINITY
   let fetching: Promise<boolean> | undefined
 
   async function load(): Promise<boolean> {
-    const askedAt: Moment = { elapsed: elapsed(), now: now() }
+    const askedAt = elapsed()
     const uri = jwksUri ?? (await discover(issuer, fetch, timeoutMs))
     const found = uri === undefined ? undefined : keySet(await fetchJson(uri, fetch, timeoutMs))
     if (found === undefined) {
       failedAt = elapsed()
       return false
     }
-    cachedKeys = { find: found, ...askedAt }
+    cachedKeys = { find: found, askedAt }
     return true
   }
 
@@ -74,9 +68,7 @@ export function remoteKeys({
     return fetching
   }
 
-  // The one clock stands still while the machine sleeps, the other can be set back: the older age counts.
-  const isYounger = (ms: number) =>
-    cachedKeys !== undefined && elapsed() - cachedKeys.elapsed < ms && now() - cachedKeys.now < ms
+  const isYounger = (ms: number) => cachedKeys !== undefined && elapsed() - cachedKeys.askedAt < ms
   const isFresh = () => isYounger(cacheMs)
 
   const source = async (header: JWSHeaderParameters) => {

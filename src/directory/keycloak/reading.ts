@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { ownElapsed } from '../../kernel/elapsed.ts'
 import { OutboundError } from '../../outbound/error.ts'
 import { createMeter, type Meter, readingBounds } from '../reading/bounds.ts'
 import {
@@ -172,11 +173,11 @@ function createAsk(
     if (status !== 200) throw new Error(`Keycloak does not take the client’s secret: ${status}.`)
     const answer = tokenAnswer.parse(JSON.parse(Buffer.from(body).toString('utf8')))
     token = answer.access_token
-    isGoodUntil = performance.now() + answer.expires_in * 500
+    isGoodUntil = ownElapsed() + answer.expires_in * 500
   }
 
   return async (path, meter) => {
-    if (performance.now() >= isGoodUntil) await signIn()
+    if (ownElapsed() >= isGoodUntil) await signIn()
     const { status, body } = await send(`/admin/realms/${realm}${path}`, {
       headers: { authorization: `Bearer ${token}`, accept: 'application/json' },
     })

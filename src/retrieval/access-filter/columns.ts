@@ -1,3 +1,4 @@
+import { ownElapsed } from '../../kernel/elapsed.ts'
 import { createLru, type Lru } from '../../kernel/lru.ts'
 import { createSerialQueue } from '../../kernel/serial-queue.ts'
 import type { Database } from '../../store/sql.ts'
@@ -61,14 +62,14 @@ export interface ColumnsDeps {
    * for ever.
    */
   readonly restMs?: number
-  /** Milliseconds that never jump. Default: since the process began. */
+  /** For ages, in milliseconds. Default: this process's (kernel/elapsed.ts). */
   readonly elapsed?: () => number
 }
 
 /** Keeps columns of metadata in memory, for filters by equality. */
 export function createColumns(dependencies: ColumnsDeps): Columns {
   const { database, corpus, bytesMax = 32_000_000, valuesMax = 65_535, restMs = 60_000 } = dependencies
-  const { elapsed = () => performance.now() } = dependencies
+  const { elapsed = ownElapsed } = dependencies
   const emptyTable = (): Table => ({
     since: undefined,
     fields: new Map(),

@@ -1,3 +1,4 @@
+import { ownElapsed } from '../../kernel/elapsed.ts'
 import { createFollower } from '../../kernel/follower.ts'
 import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
@@ -53,7 +54,7 @@ export interface CorpusDeps {
    * Default an hour, the longest.
    */
   readonly newForMs?: number
-  /** Milliseconds that never jump. Default: since the process began. */
+  /** For ages, in milliseconds. Default: this process's (kernel/elapsed.ts). */
   readonly elapsed?: () => number
 }
 
@@ -62,7 +63,7 @@ const pageSize = 10_000
 /** Reads the corpus in the background, and follows it. */
 export function createCorpus(dependencies: CorpusDeps): Corpus {
   const { database, log, pollMs = 500, staleAfterMs = 2_000, reloadMs = 3_600_000 } = dependencies
-  const { elapsed = () => performance.now(), newForMs = 3_600_000 } = dependencies
+  const { elapsed = ownElapsed, newForMs = 3_600_000 } = dependencies
   const table = new DocumentTable({ newForMs, elapsed })
   const listeners: CorpusListener[] = []
   const replacedListeners: (() => void)[] = []

@@ -92,6 +92,15 @@ const filed = [
 ]
 const all = ['a', 'b', 'c']
 
+test('nothing is worked out by a replica whose clock was set back before the log is read to its end again', async () => {
+  await using world = await follow(...filed)
+  expect(world.index.view()).toBeDefined()
+  world.clock.now -= 3_600_000
+  expect(world.index.view()).toBeUndefined()
+  await world.index.catchUp()
+  expect(world.index.view()).toBeDefined()
+})
+
 describe('what the log told of since something was asked', () => {
   test('is nothing where it is read to its end and tells of nothing', async () => {
     await using world = await follow(...filed)

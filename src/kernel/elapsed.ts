@@ -1,0 +1,28 @@
+// Two reads of clocks that are cut to milliseconds, and not made at once, differ by a little.
+const grainMs = 20
+
+/**
+ * Milliseconds since no moment in particular, for ages: they never go back, and go on while the machine sleeps.
+ * The clock that never jumps (`performance.now`) stands still then, and the machine's can be set. So this is the
+ * first one, and all by which the second one gained on it: what is too old by either is too old. A clock that is
+ * set forward makes everything older once. NOT seen: a sleep during which the clock is set back by more.
+ * Defaults: this process's two clocks.
+ */
+export function createElapsed(
+  wall: () => number = Date.now,
+  steady: () => number = () => performance.now(),
+): () => number {
+  let gainedMs = 0
+  let lastOffset = wall() - steady()
+  return () => {
+    const steadyMs = steady()
+    const offset = wall() - steadyMs
+    const gain = offset - lastOffset
+    if (gain > grainMs) gainedMs += gain
+    if (gain > grainMs || gain < 0) lastOffset = offset
+    return steadyMs + gainedMs
+  }
+}
+
+/** Of this process: `Date` is looked up at each call. */
+export const ownElapsed: () => number = createElapsed(() => Date.now())
