@@ -2,11 +2,11 @@
 const grainMs = 20
 
 /**
- * Milliseconds since no moment in particular, for ages: they never go back, and go on while the machine sleeps.
- * The clock that never jumps (`performance.now`) stands still then, and the machine's can be set. So this is the
- * first one, and all by which the second one gained on it: what is too old by either is too old. A clock that is
- * set forward makes everything older once. NOT seen: a sleep during which the clock is set back by more.
- * Defaults: this process's two clocks.
+ * Milliseconds since no moment in particular, for ages: they never go back, and go on while the machine
+ * sleeps. The clock that never jumps (`performance.now`) stands still then, and the machine's can be set. So
+ * this is the first one, and all by which the second one gained on it: what is too old by either is too old.
+ * A clock that is set forward makes everything older once. NOT seen: a sleep during which the clock is set
+ * back by more. Defaults: this process's two clocks.
  */
 export function createElapsed(
   wall: () => number = Date.now,

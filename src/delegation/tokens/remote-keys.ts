@@ -32,8 +32,8 @@ const failureCooldownMs = 1_000
 /**
  * An issuer's keys over HTTP: cached 10 minutes since they were asked for; fetched again for an unknown `kid`
  * at most every 30 seconds, so that made-up ones cannot drive traffic; one fetch at a time. Keys that are too
- * old are not used when no newer ones can be had: that is `keys_unavailable`, a refusal. A token without `kid`
- * is served only where exactly one key fits.
+ * old are not used when no newer ones can be had: that is `keys_unavailable`, a refusal. A token without
+ * `kid` is served only where exactly one key fits.
  */
 export function remoteKeys({
   issuer,
