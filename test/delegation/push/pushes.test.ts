@@ -20,6 +20,20 @@ describeDatabases('a notice', (kind) => {
     return `somebody-${count}`
   }
 
+  /** Once: where the same process takes its task back, it goes on. Tells whether it stood still. */
+  function standingStill() {
+    const [stopped, goesOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    let hasStood = false
+    async function standStill(): Promise<boolean> {
+      if (hasStood) return false
+      hasStood = true
+      stopped.resolve()
+      await goesOn.promise
+      return true
+    }
+    return { stopped, goesOn, standStill }
+  }
+
   test('is sent once, however many processes look for it at once, and however often', async () => {
     const person = somebody()
     const browser = await world.browser(person)
@@ -90,13 +104,12 @@ describeDatabases('a notice', (kind) => {
     const person = somebody()
     const browser = await world.browser(person)
     const approval = await world.ask(person)
-    const [stopped, goesOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const { stopped, goesOn, standStill } = standingStill()
     const standing = world.process({
       subscriptions: {
         ...world.subscriptions,
         async of(one) {
-          stopped.resolve()
-          await goesOn.promise
+          await standStill()
           return world.subscriptions.of(one)
         },
       },
@@ -118,11 +131,10 @@ describeDatabases('a notice', (kind) => {
     const person = somebody()
     const browser = await world.browser(person)
     const approval = await world.ask(person)
-    const [stopped, goesOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const { stopped, goesOn, standStill } = standingStill()
     const standing = world.process({
-      async fetch() {
-        stopped.resolve()
-        await goesOn.promise
+      async fetch(url, init) {
+        if (!(await standStill())) return createSystemFetch([new URL(url).origin])(url, init)
         throw new OutboundError('unreachable', { sent: false, code: 'ECONNREFUSED' })
       },
     })
