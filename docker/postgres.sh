@@ -14,4 +14,4 @@ create extension vector;
 SQL
 
 # The record belongs to a role of its own: the service adds to it, and cannot change it.
-psql --set ON_ERROR_STOP=1 --username postgres --dbname remit --set service=remit --file /record-owner.sql
+psql --username postgres --dbname remit --set service=remit --file /record-owner.sql

@@ -1,8 +1,9 @@
 -- Gives the decision record an owner that the service is not: run once, as a superuser, in the service's database.
---   psql --set ON_ERROR_STOP=1 --set service=remit -d remit -f docker/record-owner.sql
+--   psql --set service=remit -d remit -f docker/record-owner.sql
 -- From its next start on the service may read the record and add to it, and nothing else: it can neither change nor remove a
 -- row, nor drop the table or the database, nor switch off a trigger. An erasure and retention go by two functions of the owner's.
 -- Run it again before an upgrade, with the service stopped: until the next start what it guards belongs to the service.
+\set ON_ERROR_STOP on
 -- As a superuser: nothing is looked up where the service may create (CVE-2018-1058).
 set search_path = pg_catalog, pg_temp;
 do $$ begin

@@ -1,8 +1,9 @@
+import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { copyFile, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { operator, record } from '../../src/audit/record.ts'
@@ -11,6 +12,8 @@ import { guardRecord, migrate } from '../../src/store/migrate.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { native, needsPostgres } from '../support/native.ts'
+import { needsPostgresProgram } from '../support/postgres.ts'
+import { recordOwnerFile, recordOwnerSql } from '../support/record-owner.ts'
 
 describe('the record of a service with a role of its own', needsPostgres, () => {
   const name = `remit_role_${randomBytes(5).toString('hex')}`
@@ -37,8 +40,7 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
     await inside.query(
       `create table witness (record_nos bigint[], who text); alter table witness owner to ${name}`,
     )
-    const text = await readFile(new URL('../../docker/record-owner.sql', import.meta.url), 'utf8')
-    script = text.replaceAll(':"service"', name)
+    script = await recordOwnerSql(name)
     await inside.query(script)
     service = await openPostgres({ url: urlOf(name, name), poolSize: 2 })
     await migrate(service, { dir: new URL('../../migrations/', import.meta.url), dimensions: 3 })
@@ -232,6 +234,22 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
       'must be owner',
     )
   })
+
+  test.each(['file', 'pipe'])(
+    'gets its owner by a script that ends at its first error by itself, run as a %s',
+    needsPostgresProgram,
+    async (how) => {
+      const psql = join(native.postgres?.programs ?? '', 'psql')
+      const args = ['--no-psqlrc', '--dbname', urlOf(name), '--set', 'service=nobody_has_this_role']
+      const { status, stderr } = spawnSync(
+        psql,
+        how === 'file' ? [...args, '--file', fileURLToPath(recordOwnerFile)] : args,
+        { encoding: 'utf8', ...(how === 'pipe' && { input: await readFile(recordOwnerFile) }) },
+      )
+      expect(stderr.match(/ERROR: .*/g)).toEqual(['ERROR:  role "nobody_has_this_role" does not exist'])
+      expect(status).toBe(3)
+    },
+  )
 
   test('is guarded again at the next start, and a service that owns it is told so', async () => {
     expect(await guardRecord(service)).toEqual({ isInsertOnly: true })

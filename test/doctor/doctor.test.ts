@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdtempSync } from 'node:fs'
-import { chmod, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -21,6 +21,7 @@ import { openReading } from '../../src/store/postgres.ts'
 import { freshSettings, listens, modelFolder, type Running, remit, startService } from '../e2e/process.ts'
 import { inContainer } from '../e2e/production/compose-file.ts'
 import { native, needs } from '../support/native.ts'
+import { recordOwnerSql } from '../support/record-owner.ts'
 
 const both = needs(
   native.databaseUrl !== undefined && native.openfga !== undefined && modelFolder !== undefined,
@@ -48,8 +49,7 @@ describe('remit doctor on a running service', both, () => {
     inside = new pg.Client({ connectionString: url.href })
     await inside.connect()
     await inside.query('create extension vector')
-    const script = await readFile(new URL('../../docker/record-owner.sql', import.meta.url), 'utf8')
-    await inside.query(script.replaceAll(':"service"', role))
+    await inside.query(await recordOwnerSql(role))
     ;[url.username, url.password] = [role, password]
     const settings = stack.use(await freshSettings(modelFolder))
     const folder = await mkdtemp(join(tmpdir(), 'remit-test-'))
