@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import type { ActiveModel, OpenPlanList, PlanMade, PlanRead } from '@remit/contract/model'
 import { type Command, Option } from 'commander'
 import { embeddedUrl, openInMemory } from '../authz/embedded.ts'
+import { placesIn } from '../authz/model/dsl.ts'
 import { type Question, readStoreFile } from '../authz/model/store-file.ts'
 import {
   type Answer,
@@ -10,6 +11,7 @@ import {
   testStoreFile,
 } from '../authz/model/store-test.ts'
 import { createFgaApi } from '../authz/openfga.ts'
+import { printable } from '../kernel/printable.ts'
 import { askAs, asPerson, type PersonFlags, personOf } from './as-person.ts'
 import type { CliDeps } from './deps.ts'
 import { printList } from './listing.ts'
@@ -65,7 +67,9 @@ export function addModelCommands(program: Command, dependencies: CliDeps, outcom
         ...(file !== undefined && { model: await readFile(file, 'utf8') }),
         ...(allowList !== undefined && { allow_list: await readFile(allowList, 'utf8') }),
       }
-      outcome.ok &&= await showPlan(body, flags, dependencies)
+      outcome.ok &&= await showPlan(body, flags, dependencies).catch((error: unknown) => {
+        throw withPlaces(error, file, body.model)
+      })
     })
 
   asPerson(model.command('plans'))
@@ -136,6 +140,15 @@ interface Applied {
   readonly state: 'awaiting_second' | 'active'
   readonly approved_by: readonly string[]
   readonly model_id?: string
+}
+
+/** The service says what is wrong with a model, and not always where it stands. */
+function withPlaces(error: unknown, file = '', dsl = ''): unknown {
+  if (!(error instanceof Error) || !error.message.endsWith('(model)')) return error
+  const places = placesIn(dsl).map(({ line, column, message }) =>
+    printable(`${file}:${line}:${column}: ${message}`),
+  )
+  return new Error([error.message, ...places].join('\n'), { cause: error })
 }
 
 /** Whether it could be applied. */

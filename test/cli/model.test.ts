@@ -154,6 +154,30 @@ test('a refused model says why and ends with 1, as does a person who is no admin
   expect(await model('anne', 'show')).toMatchObject({ code: 1, stdout: '' })
 })
 
+test.each([
+  [
+    'is none',
+    'define can_read: viewer but not blocked',
+    'define can_read viewer',
+    "missing ':' at 'viewer'",
+    21,
+  ],
+  [
+    'means none',
+    'define can_read: viewer but not blocked',
+    'define can_read: viewer but not hidden',
+    'the relation `hidden` does not exist.',
+    37,
+  ],
+])('a text that %s is refused with the file, the line and the column', async (_, from, to, why, column) => {
+  const text = replaceOnce(dsl, from, to).dsl
+  const line = text.split('\n').findIndex((one) => one.includes(to)) + 1
+  const { code, stdout, stderr } = await plan(text)
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+  expect(stderr).toMatch(/^422 .* \(model\)\n/)
+  expect(stderr.split('\n')).toContain(`${join(folder, 'changed.fga')}:${line}:${column}: ${why}`)
+})
+
 test('without a token nobody is asked, and the answer says how to come by one', async () => {
   const ran = await remit(
     ['model', 'show'],

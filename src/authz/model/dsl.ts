@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { AuthorizationModel } from '@openfga/sdk'
-import { transformer } from '@openfga/syntax-transformer'
+import { transformer, validator } from '@openfga/syntax-transformer'
 import { TextError } from '../text-error.ts'
 
 /** A model in OpenFGA's JSON form, as it is written to a server. */
@@ -80,20 +80,47 @@ function reading(read: () => object): ModelJson {
   }
 }
 
+/** Where something is wrong in a text. Lines and columns count from 1. */
+export interface Place {
+  readonly line: number
+  readonly column: number
+  readonly message: string
+}
+
+/**
+ * Where a text is no model, or means none, as far as OpenFGA's own tools know: {@link problemsMax} places at
+ * most. Reads it once more: not for the thread that serves requests.
+ */
+export function placesIn(dsl: string): readonly Place[] {
+  if (tooDeepIn(dsl) !== undefined) return []
+  try {
+    validator.validateDSL(dsl)
+    return []
+  } catch (error) {
+    return problemsOf(error).flatMap(({ msg = 'cannot be read', line, column }) =>
+      line === undefined ? [] : [{ line: line.start + 1, column: (column?.start ?? 0) + 1, message: msg }],
+    )
+  }
+}
+
 /** Of a text that is no model: each character may be one. */
 export const problemsMax = 100
 
 interface SyntaxProblem {
   readonly msg?: string
   readonly line?: { readonly start: number }
+  readonly column?: { readonly start: number }
 }
+
+const problemsOf = (error: unknown): readonly SyntaxProblem[] =>
+  error instanceof Error && 'errors' in error && Array.isArray(error.errors)
+    ? error.errors.slice(0, problemsMax)
+    : []
 
 /** The transformer counts lines from 0 and words its own message so; people count from 1. */
 function linesOf(error: Error): string {
-  const problems: readonly SyntaxProblem[] =
-    'errors' in error && Array.isArray(error.errors) ? error.errors : []
-  const lines = problems
-    .slice(0, problemsMax)
-    .map(({ msg, line }) => `line ${(line?.start ?? 0) + 1}: ${msg ?? 'cannot be read'}`)
+  const lines = problemsOf(error).map(
+    ({ msg, line }) => `line ${(line?.start ?? 0) + 1}: ${msg ?? 'cannot be read'}`,
+  )
   return lines.join('; ') || error.message
 }
