@@ -232,14 +232,17 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .option('--keep-lent', 'the switch was pulled by mistake: what people lent it counts again')
     .action(async (input: string, flags: LentFlags) => {
       const id = bare('agent')(input)
-      const enable = (delegationsThen: object) => admin.run('agent_enable', { id, ...delegationsThen })
-      const { ended } = await enable(lentOf(flags)).catch(async (error: unknown) => {
+      const enable = async (delegationsThen: Lent) => {
+        const { ended } = await admin.run('agent_enable', { id, ...delegationsThen })
+        return delegationsThen.lent === 'end' ? ` Delegations ended: ${String(ended)}.` : ''
+      }
+      const saidOfLent = await enable(lentOf(flags)).catch(async (error: unknown) => {
         if (!(error instanceof AppError) || error.code !== 'conflict') throw error
         const delegationsThen = await terminal.ask(`${error.public} Type end or keep:`)
         if (delegationsThen !== 'end' && delegationsThen !== 'keep') throw error
         return enable({ lent: delegationsThen })
       })
-      terminal.say(`The agent ${id} is enabled. Delegations ended: ${String(ended)}.`)
+      terminal.say(`The agent ${id} is enabled.${saidOfLent}`)
     })
   agent
     .command('disable <id>')
@@ -266,7 +269,12 @@ interface LentFlags {
   readonly keepLent?: boolean
 }
 
-function lentOf({ endLent, keepLent }: LentFlags): { readonly lent?: 'end' | 'keep' } {
+/** What becomes of what people lent an agent; left out: nobody said. */
+interface Lent {
+  readonly lent?: 'end' | 'keep'
+}
+
+function lentOf({ endLent, keepLent }: LentFlags): Lent {
   if (endLent === true) return { lent: 'end' }
   return keepLent === true ? { lent: 'keep' } : {}
 }

@@ -214,9 +214,13 @@ test('an agent is registered with its limits, listed, switched off and on', asyn
   expect(await world.deps.delegations.isLive(first)).toBe(false)
   const { id: second } = await lend()
   await remit(['agent', 'disable', 'trade-bot'], world)
-  expect((await enable('--keep-lent')).code).toBe(0)
+  expect(await enable('--keep-lent')).toMatchObject({
+    code: 0,
+    stderr: 'The agent trade-bot is enabled.\n',
+  })
   expect(await world.deps.delegations.isLive(second)).toBe(true)
   // One that is not disabled gives up nothing.
+  expect((await enable()).stderr).toBe('The agent trade-bot is enabled.\n')
   expect((await enable('--end-lent')).stderr).toContain('ended: 0')
   expect(await world.deps.delegations.isLive(second)).toBe(true)
   expect((await remit(['agent', 'enable', 'nobody'], world)).stderr).toContain('There is no agent nobody')
@@ -227,7 +231,7 @@ test('an agent is registered with its limits, listed, switched off and on', asyn
 
 test.each([
   ['end', 'Delegations ended: 1.', false],
-  ['keep', 'Delegations ended: 0.', true],
+  ['keep', 'is enabled.\n', true],
   ['yes', '1 delegation to asked-bot would count again', true],
   [undefined, '1 delegation to asked-bot would count again', true],
 ])(
