@@ -8,7 +8,7 @@ import type { IngestContext, Writer } from './context.ts'
 import { countFailed, findJob, insertItem, insertJob, toldMax } from './job-store.ts'
 import { readNdjson } from './ndjson.ts'
 import { breakOff, createRests, keepReceiving, stillReceiving } from './receiving.ts'
-import { askRights } from './rights.ts'
+import { askRights, mayNotWrite } from './rights.ts'
 import { documentSchema } from './wire.ts'
 import { applySnapshot, type ReceivedBody, type Snapshot } from './withdraw.ts'
 
@@ -233,12 +233,7 @@ async function assertWriter(
   collection: string,
 ): Promise<void> {
   const rights = await askRights(fga, writer.subject, [{ relation: 'writer', collection }], clock.now())
-  if (!rights.has('writer', collection)) {
-    throw new AppError('forbidden', {
-      field: 'collection',
-      public: 'This service may not write to this collection.',
-    })
-  }
+  if (!rights.has('writer', collection)) throw mayNotWrite()
 }
 
 /** Each holds lines of up to 28 MB (`imports.ts`): more at a time make none of them faster. */

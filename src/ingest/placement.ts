@@ -18,7 +18,7 @@ import {
 import { isFiledAtMention } from './filing.ts'
 import { supportedMimeTypes } from './parse/parsed.ts'
 import { type MovedDocument, readRestrictionsAbove } from './restrictions-above.ts'
-import { askRights, type Rights } from './rights.ts'
+import { askRights, mayNotWrite, type Rights } from './rights.ts'
 import { askSensitivity } from './sensitivity.ts'
 import { type Access, type DocumentInput, mimeTypeOf } from './wire.ts'
 
@@ -235,10 +235,7 @@ function refusal(
   { documents, collections, filed, rights }: Known,
 ): AppError | undefined {
   const collectionRow = collections.get(collection)
-  // A collection that is not there is refused like one that the service may not write to.
-  if (collectionRow === undefined || !rights.has('writer', collection)) {
-    return forbidden('collection', 'This service may not write to this collection.')
-  }
+  if (collectionRow === undefined || !rights.has('writer', collection)) return mayNotWrite()
   const document = documents.get(id)
   if (document !== undefined && document.collection !== collection) {
     if (!rights.has('writer', document.collection)) {

@@ -37,6 +37,14 @@ export async function askRights(
   return { has: (relation, collection) => heldKeys.has(`${relation} ${collection}`) }
 }
 
+/** A collection that is not there is refused like one that the service may not write to. */
+export const mayNotWrite = (): AppError =>
+  new AppError('forbidden', {
+    field: 'collection',
+    public:
+      'This service may not write to a collection of this id. Check how it is spelled, and whether the service is among its writers.',
+  })
+
 /** Which of these objects are sensitive, by themselves or by where they stand. */
 export async function askSensitive(
   fga: Fga,

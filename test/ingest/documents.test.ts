@@ -264,6 +264,17 @@ describeBackends('ingestion', (backend) => {
       expect(await world.database.query(`select 1 from documents where id = 'r1'`)).toEqual([])
     })
 
+    test('in words that say what to check of a collection, and not whether it is there', async () => {
+      const words =
+        'This service may not write to a collection of this id. Check how it is spelled, and whether the service is among its writers.'
+      for (const collection of ['other', 'nowhere']) {
+        const isRefused = { code: 'forbidden', field: 'collection', public: words }
+        await expect(world.put({ id: 'r1', collection })).rejects.toMatchObject(isRefused)
+        const list = world.importLines([], { snapshot: { collection } })
+        await expect(list).rejects.toMatchObject(isRefused)
+      }
+    })
+
     test('for moving to another collection, and the document stays where it is', async () => {
       await world.putDone({ id: 'settled', access: anne })
       expect(await refusal(world.put({ id: 'settled', collection: 'open', access: anne }))).toMatchObject({
