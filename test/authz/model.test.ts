@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { compileModel } from '@remit/engine'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { embeddedUrl, openEmbedded } from '../../src/authz/embedded.ts'
 import { deployModel } from '../../src/authz/model/deploy.ts'
 import { digestOf, readDsl } from '../../src/authz/model/dsl.ts'
@@ -192,75 +192,6 @@ describeBackends('the model', (backend) => {
     const { storeId } = await start()
     await (await openApi()).deleteStore(storeId)
     await expect(start()).rejects.toEqual(expect.objectContaining({ code: 'authorization_unavailable' }))
-  })
-})
-
-describe('a model that was in force before models were kept', () => {
-  test('is kept at the next start, with its text where the file still has it', async () => {
-    await using database = await openTestDatabase()
-    const { adapter } = await openEmbedded(database, Date.now, () => undefined)
-    const api = createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })
-    const again = (file: string) =>
-      deployModel({ api, database, dsl: file, redeploy: false, newTxn: () => 't_test', now: Date.now })
-    const { model } = await again(dsl)
-    for (const [file, text] of [
-      [dsl, dsl],
-      [stray, undefined],
-    ] as const) {
-      await database.query('delete from models')
-      expect((await again(file)).model).toMatchObject({ id: model.id, digest: model.digest, dsl: text })
-      expect((await again(file)).model.json.type_definitions).toHaveLength(model.json.type_definitions.length)
-    }
-  })
-})
-
-test('what people confirmed is not undone by a start, in the demo either', async () => {
-  await using database = await openTestDatabase()
-  const { adapter } = await openEmbedded(database, Date.now, () => undefined)
-  const api = createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })
-  const again = (file: string) =>
-    deployModel({ api, database, dsl: file, redeploy: true, newTxn: () => 't_test', now: Date.now })
-  const { model } = await again(dsl)
-  await database.query(`update models set plan = 'm_x' where id = $1`, [model.id])
-  expect((await again(stray)).model.id).toBe(model.id)
-  await database.query('update models set plan = null')
-  expect((await again(stray)).model.id).not.toBe(model.id)
-})
-
-describe('a model that an older version put in force, which knows no allow-list,', () => {
-  const row = '    viewer: { subjects: [ user ], write: administrator, delete: administrator }\n'
-  const list = (of: string) => `schema: 1\ntypes:\n  ${of}:\n${row}`
-  const [narrow, file] = [list('collection'), list('collection') + list('document').split('types:\n')[1]]
-  let database: Database
-  beforeAll(async () => {
-    database = await openTestDatabase()
-  })
-  afterAll(() => database?.close())
-
-  test.each([
-    ['gets the list that was last in force, whatever the file says', narrow, narrow],
-    ['gets what it has a place for of that list', `${narrow}  contract:\n${row}`, narrow],
-    [
-      'gets none where it refuses a row of that list: nobody writes until people confirm another',
-      `${narrow}  delegation:\n    delegator: { subjects: [user with until], write: administrator }\n`,
-      undefined,
-    ],
-    ['gets the file’s where there was none', undefined, file],
-  ])('%s', async (_, before, after) => {
-    const { adapter } = await openEmbedded(database, Date.now, () => undefined)
-    const api = createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })
-    const again = () =>
-      deployModel({ api, database, dsl, allowList: file, redeploy: false, newTxn: () => 't', now: Date.now })
-    const { storeId, model } = await again()
-    await database.query('update models set allow_list = $1', [before ?? null])
-    const json = readDsl(dsl)
-    const { authorization_model_id: id } = await api.writeAuthorizationModel(storeId, json)
-    const digest = digestOf(dsl)
-    const older = { ...model, id, digest, allowList: undefined, plan: 'm_x', activatedBy: ['user:kim'] }
-    await database.transaction((sql) => writePin(sql, storeId, older))
-    const started = await again()
-    expect(started.model).toMatchObject({ allowList: after, plan: 'm_x', activatedBy: ['user:kim'] })
-    expect(await again()).toEqual(started)
   })
 })
 

@@ -25,6 +25,8 @@ export const sharpest: Readonly<Record<string, Judges>> = {
   'src/authz/gate/limiter.ts': { tests: ['test/authz/gate/limiter.test.ts'] },
   'src/authz/gate/named.ts': { tests: ['test/authz/gate/named.test.ts', 'test/authz/gate.test.ts'] },
   'src/authz/gate/precheck.ts': { tests: gate },
+  'src/authz/model/changes.ts': { tests: ['test/authz/model-yeses.test.ts'], isStored: true },
+  'src/authz/model/deploy.ts': { tests: ['test/authz/model-starts.test.ts'], isStored: true },
   'src/authz/write-order.ts': { tests: ['test/authz/write-order.test.ts'] },
   'src/authz/gate/verdict-cache.ts': { tests: ['test/authz/gate/held-yeses.test.ts'] },
   'src/delegation/approvals/terms.ts': { tests: ['test/delegation/approvals/terms.test.ts'] },

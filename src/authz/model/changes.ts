@@ -140,7 +140,6 @@ export function createModelChanges(dependencies: ModelChangesDeps): ModelChanges
     assertApplicable(found)
     if (!hold(found.tests) && reason === undefined)
       throw invalid('reason', `${whatFails(found.tests)} Say why it may come into force all the same.`)
-    if (found.approvedBy.includes(caller.subject)) throw saidYes()
     const counted = await approve(caller, planId, reason)
     if (counted.isEnough) return await activate(dependencies, caller, counted.plan, reason)
     const plan = { ...counted.plan, approvedBy: [...counted.plan.approvedBy, caller.subject] }
