@@ -31,7 +31,11 @@ export const sharpest: Readonly<Record<string, Judges>> = {
   'src/authz/gate/verdict-cache.ts': { tests: ['test/authz/gate/held-yeses.test.ts'] },
   'src/delegation/approvals/terms.ts': { tests: ['test/delegation/approvals/terms.test.ts'] },
   'src/delegation/oauth/exchange-rules.ts': { tests: ['test/delegation/exchange-rules.test.ts'] },
-  'src/delegation/tokens/verify.ts': { tests: ['test/delegation/verify.test.ts'] },
+  'src/delegation/oauth/exchange.ts': { tests: ['test/delegation/exchange.test.ts'], isStored: true },
+  'src/delegation/tokens/verify.ts': {
+    tests: ['test/delegation/verify.test.ts', 'test/delegation/judging.test.ts'],
+    isStored: true,
+  },
   'src/delegation/vault/path.ts': { tests: ['test/delegation/vault/path.test.ts'] },
   'src/delegation/vault/patterns.ts': { tests: ['test/delegation/vault/patterns.test.ts'] },
   'src/store/lease.ts': { tests: ['test/store/lease.test.ts'], isStored: true },

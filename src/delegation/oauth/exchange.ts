@@ -27,6 +27,8 @@ import {
 } from './exchange-rules.ts'
 import { actorClaim } from './token-claims.ts'
 
+type AgentClient = Extract<Client, { readonly kind: 'agent' }>
+
 /** What a client asks for (RFC 8693 §2.1), as it came. The client was authenticated before. */
 export interface ExchangeRequest {
   readonly client: Client
@@ -132,7 +134,7 @@ function wellFormed(request: ExchangeRequest): Result<true, ExchangeError> {
 async function speakerOf(
   { client, actorToken, actorTokenType, provenKey }: ExchangeRequest,
   { agents, readActorToken }: ExchangeDeps,
-): Promise<Result<Client, ExchangeError>> {
+): Promise<Result<AgentClient, ExchangeError>> {
   if (client.kind !== 'agent') return refuse('unauthorized_client', 'only agents exchange tokens')
   if (actorToken === undefined)
     return (await agents.isHost(client.clientId))
@@ -173,11 +175,10 @@ interface Acting {
 
 /** The client's registered agent, if the person lent to it, or let the agent that they lent to pass it on. */
 async function actorOf(
-  client: Client,
+  client: AgentClient,
   { claims, principal, issuer }: ExaminedToken,
   { agents, delegations }: ExchangeDeps,
 ): Promise<Result<Acting, ExchangeError>> {
-  if (client.kind !== 'agent') return refuse('unauthorized_client', 'only agents exchange tokens')
   const agent = await agents.get(client.agent)
   if (agent === undefined || agent.disabledAt !== undefined) return refuse('actor_unauthorized')
   if (Object.hasOwn(claims, 'may_act') && !mayActNames(claims['may_act'], agent, client, issuer))
