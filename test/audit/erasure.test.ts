@@ -11,6 +11,7 @@ import { createSeal } from '../../src/store/encryption.ts'
 import type { Database, Sql } from '../../src/store/sql.ts'
 import { describeDatabases } from '../support/backends.ts'
 import {
+  asked,
   asOwner,
   clock,
   database,
@@ -23,21 +24,6 @@ import {
   verify,
   who,
 } from './world-seal.ts'
-
-const asked = {
-  event: 'retrieved',
-  query_hmac: 'h',
-  model_id: 'm_1',
-  consistency: 'fast',
-  mode: 'hybrid',
-  openfga_request_ids: [],
-  released: [],
-  considered: 0,
-  denied: 0,
-  passed_over: 0,
-  errors: 0,
-  complete: true,
-} as const
 
 describeDatabases('the sealed record, of which somebody is erased,', (kind) => {
   openSealed(kind)

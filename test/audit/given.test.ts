@@ -13,6 +13,7 @@ import { createSealer } from '../../src/audit/seal/sealer.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { needsPostgres } from '../support/native.ts'
+import { asked, read } from './world-seal.ts'
 
 describe.each([
   { kind: 'pglite', options: {} },
@@ -42,26 +43,15 @@ describe.each([
     const seal = () => createSealer({ database, key, clock }).seal()
     const some = (): DecisionEvent => {
       const given = documents.filter(() => below(3) === 0)
-      const common = { model_id: 'm', openfga_request_ids: [] }
-      if (below(4) === 0)
-        return {
-          event: 'document_read',
-          document_id: documents[below(documents.length)] ?? 'a',
-          released: below(2) === 0 ? null : { proof: 'asked' },
-          ...common,
-        }
+      if (below(4) === 0) {
+        const one = read(documents[below(documents.length)] ?? 'a')
+        return below(2) === 0 ? { ...one, released: null } : one
+      }
       return {
-        event: 'retrieved',
-        query_hmac: 'h',
-        consistency: 'fast',
-        mode: 'hybrid',
-        released: given.map((document_id) => ({ document_id, chunk_ids: [], proof: 'asked' as const })),
+        ...asked,
+        released: given.map((document_id) => ({ document_id, chunk_ids: [], proof: 'asked' })),
         considered: 6,
         denied: 1,
-        passed_over: 0,
-        errors: 0,
-        complete: true,
-        ...common,
       }
     }
     const somebody = (): RecordActor => {
@@ -170,13 +160,6 @@ describe.each([
     })
 
     test('names nobody any more whose records retention took, and whom nothing else names', async () => {
-      const read = (document_id: string): DecisionEvent => ({
-        event: 'document_read',
-        document_id,
-        released: { proof: 'asked' },
-        model_id: 'm',
-        openfga_request_ids: [],
-      })
       await seal()
       await record(database, { ...somebody(), subject: 'user:gone' }, read('z'))
       await seal()
@@ -215,17 +198,7 @@ describe.each([
       await database.query('delete from record_given')
       await database.query('alter table record_given enable trigger user')
       expect((await questions.readers('a', {})).rows).toEqual([])
-      await record(
-        database,
-        { ...operator('t_last'), subject: 'user:anne' },
-        {
-          event: 'document_read',
-          document_id: 'a',
-          released: { proof: 'asked' },
-          model_id: 'm',
-          openfga_request_ids: [],
-        },
-      )
+      await record(database, { ...operator('t_last'), subject: 'user:anne' }, read('a'))
       expect((await questions.readers('a', {})).rows).toMatchObject([
         { subject: 'user:anne', answers: 1, last_txn: 't_last' },
       ])

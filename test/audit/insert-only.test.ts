@@ -14,6 +14,7 @@ import type { Database } from '../../src/store/sql.ts'
 import { native, needsPostgres } from '../support/native.ts'
 import { needsPostgresProgram } from '../support/postgres.ts'
 import { recordOwnerFile, recordOwnerSql } from '../support/record-owner.ts'
+import { read } from './world-seal.ts'
 
 describe('the record of a service with a role of its own', needsPostgres, () => {
   const name = `remit_role_${randomBytes(5).toString('hex')}`
@@ -188,13 +189,7 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
 
   test('is added to, and erased from by the one way that there is: what is sealed, by the alias, and listed so', async () => {
     const who = { ...operator('t_2'), subject: 'user:anne' } as const
-    await record(service, who, {
-      event: 'document_read',
-      document_id: 'handbook',
-      released: { proof: 'asked' },
-      model_id: 'm_1',
-      openfga_request_ids: [],
-    })
+    await record(service, who, read('handbook'))
     await service.query(
       `insert into record_people (alias, subject, key, erasing_since) values ('erased:a', 'user:anne', '\\x00', now())`,
     )

@@ -13,13 +13,29 @@ import { openTestDatabase } from '../support/database.ts'
 
 export const who = (subject: `user:${string}`, txn = 't_1') =>
   ({ subject, actors: ['agent:research-bot'], client: 'bot', txn, delegation: 'd_1' }) as const
-export const read = (document_id: string): DecisionEvent => ({
-  event: 'document_read',
-  document_id,
-  released: { proof: 'asked' },
+export const read = (document_id: string) =>
+  ({
+    event: 'document_read',
+    document_id,
+    released: { proof: 'asked' },
+    model_id: 'm_1',
+    openfga_request_ids: [],
+  }) as const satisfies DecisionEvent
+/** A question that gave nothing. */
+export const asked = {
+  event: 'retrieved',
+  query_hmac: 'h',
   model_id: 'm_1',
+  consistency: 'fast',
+  mode: 'hybrid',
   openfga_request_ids: [],
-})
+  released: [],
+  considered: 0,
+  denied: 0,
+  passed_over: 0,
+  errors: 0,
+  complete: true,
+} as const
 
 export let database: Database
 export let key: SealKey
