@@ -461,6 +461,15 @@ describe('the scopes', () => {
     await unlimit()
   })
 
+  test('of ours may all be out of bounds for an agent that carries what is for others', async () => {
+    await resource({ resource: broker, authorizationDetailsTypes: ['trade_order'] })
+    await limit('research-bot', 'look')
+    const targets = [addressOf('research-bot')]
+    const { details } = await given(handed({ authorization_details: [order] }), { targets })
+    expect(details).toEqual([order])
+    await unlimit()
+  })
+
   test('are none at an API at which one of the agents may do nothing', async () => {
     const far = 'invalid_scope: nothing of that API is within the limits of its agents'
     await resource({ resource: broker, authorizationDetailsTypes: ['trade_order'] })
