@@ -1,4 +1,4 @@
-import { chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { get } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -7,6 +7,7 @@ import { version } from '../../src/kernel/version.ts'
 import { needs } from '../support/native.ts'
 import { describeCluster } from './cluster.ts'
 import { answers as answersAt, type Diary, keepDiary, mayRead, type Place } from './diary.ts'
+import { onPage } from './page.ts'
 import { answerOf, lend } from './people.ts'
 import { openProxied } from './proxied.ts'
 import { bridgeAddresses, openStand, root, runsContainers, type Stand } from './stand.ts'
@@ -178,15 +179,7 @@ if (process.env['IMAGES'] !== undefined) {
       })
 
       describe('backed up, lost with all its volumes, and restored', () => {
-        const inDatabase = (program: string, ...args: readonly string[]) =>
-          stand.podman('exec', '-i', `${project}_postgres_1`, program, '--username', 'postgres', ...args)
-        /** In a container of its own, which begins what it needs. */
-        const once = (...args: readonly string[]) => stand.compose('run', '--rm', '-T', ...args)
-        const backup = (...args: readonly string[]) =>
-          stand.compose(
-            ...['--profile', 'backup', 'run', '--rm', '-T', '--volume', `${stand.folder}/backup-key:/key`],
-            ...['backup', ...args],
-          )
+        const page = 'docs/containers.md'
         const heads = async () =>
           writeFileSync(join(stand.folder, 'heads.ndjson'), await stand.cli('audit', 'heads'))
 
@@ -198,51 +191,15 @@ if (process.env['IMAGES'] !== undefined) {
         }
 
         async function restored(access: '--access end' | '--access keep'): Promise<void> {
-          const { compose, folder } = stand
           await stand.putModel('remit-home')
-          await compose('up', '--detach', '--no-build', 'postgres')
-          await stand.healthy(`${project}_postgres_1`)
-          const keys = ['--volume', `${folder}/keys.tar:/keys.tar:ro`, `--volume`]
-          const home = [`${project}_remit-home:/var/lib/remit`, image]
-          const extract = [
-            'tar',
-            '--extract',
-            '--skip-old-files',
-            '--file',
-            '/keys.tar',
-            '--directory',
-            '/var/lib/remit',
-          ]
-          await stand.podman('run', '--rm', ...keys, ...home, ...extract, '--exclude', 'keys/issuer-*')
-          const restore = ['restore', '/backups/first', '--identity', '/key/backup-key.txt']
-          expect(await backup(...restore, '--check')).toContain('Nothing was written')
-          for (const one of ['openfga', 'remit']) {
-            await inDatabase('createdb', '--owner', one, `${one}_new`)
-            await inDatabase('psql', '--command', `revoke connect on database ${one}_new from public`)
-          }
-          await inDatabase('psql', '--dbname', 'remit_new', '--command', 'create extension vector')
-          const renamed = ['openfga', 'remit'].flatMap((one) => [
-            '--command',
-            `alter database ${one} rename to ${one}_1`,
-            '--command',
-            `alter database ${one}_new rename to ${one}`,
-          ])
-          await inDatabase('psql', '--single-transaction', '--set', 'ON_ERROR_STOP=1', ...renamed)
-          const said = await backup(...restore)
-          expect(said).toContain('Restored, and closed')
-          await stand.giveRecordItsOwner()
-          await compose('up', '--detach', '--no-build', 'openfga')
-          const recover = `recover --against /heads.ndjson ${access}`.split(' ')
-          const told = await once(
-            '--volume',
-            `${folder}/heads.ndjson:/heads.ndjson:ro`,
-            'remit',
-            'node',
-            'src/cli/main.js',
-            ...recover,
+          const commands = onPage(page, 'recover --against')
+          expect(commands).toContain('--access end')
+          const said = await stand.page(
+            commands.replace(/from=.*/, 'from=/backups/first').replace('--access end', access),
           )
-          expect(told).toContain('older')
-          await compose('up', '--detach', '--no-build')
+          expect(said).toContain('Nothing was written')
+          expect(said).toContain('Restored, and closed')
+          expect(said).toContain('older')
           await answers()
         }
         async function read(): Promise<Readonly<Record<string, readonly string[]>>> {
@@ -256,23 +213,10 @@ if (process.env['IMAGES'] !== undefined) {
           timeout: 2 * slow,
         }, async () => {
           stand.add('docker-compose.backup.yml')
-          for (const name of ['backups', 'backup-key']) {
-            mkdirSync(join(stand.folder, name))
-            chownSync(join(stand.folder, name), 1000, 1000)
-          }
-          await heads()
-          const key = /^age1\w+$/m.exec(await backup('backup', 'key', '/key/backup-key.txt'))?.[0] ?? ''
-          const taken = await backup('backup', 'take', '/backups/first', '--recipient', key)
+          const key = /^age1\w+$/m.exec(await stand.page(onPage(page, 'install -d')))?.[0] ?? ''
+          const take = onPage(page, 'backup take').replace(/RECIPIENT=.*/, `RECIPIENT=${key}`)
+          const taken = await stand.page(take.replace('$(date +%F)', 'first'))
           expect(taken).toMatch(/openfga: +(yes|true)/)
-          const create = [
-            'tar',
-            '--create',
-            '--directory',
-            '/var/lib/remit',
-            "--exclude='keys/issuer-*'",
-            'keys',
-          ]
-          await stand.run('sh', ['-c', `podman exec ${project}_remit_1 ${create.join(' ')} > keys.tar`])
           await loseAll()
           await restored('--access keep')
           expect(await read()).toEqual(mayRead)

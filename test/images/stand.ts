@@ -51,8 +51,8 @@ export interface Stand extends AsyncDisposable {
   inside(args: readonly string[], input?: string): Promise<string>
   /** A command of Remit in its container. */
   cli(...args: readonly string[]): Promise<string>
-  /** Runs docker/record-owner.sql of this checkout in the container of Postgres, as the pages do. */
-  giveRecordItsOwner(): Promise<string>
+  /** Runs commands of a page as they stand there, but for images, which are built. */
+  page(commands: string): Promise<string>
   /** Puts the weights, which cannot be fetched everywhere, into a volume. */
   putModel(volume: string): Promise<void>
   /** Waits until a container says of itself that it is well. */
@@ -61,6 +61,29 @@ export interface Stand extends AsyncDisposable {
   build(image: string, stage?: string, checkout?: string): Promise<string>
   /** An image that differs from another by what a command of root's did. */
   derive(image: string, from: string, command: string): Promise<string>
+}
+
+/**
+ * Has a shell run podman-compose for `docker compose`. It needs the name of a profile, and would wait for
+ * every container where some are named.
+ */
+function asDocker(project: string, args: readonly string[]): string {
+  const program = [compose, ...args].map((one) => `'${one}'`).join(' ')
+  return `
+docker() {
+  shift
+  case $1 in
+    build) ;;
+    run) ${program} --profile backup "$@" ;;
+    up)
+      for one do shift; [ "$one" = --wait ] || set -- "$@" "$one"; done
+      ${program} "$@"
+      for one do
+        case $one in up | -*) ;; *) '${join(images, 'podman')}' wait --condition=healthy "${project}_$one""_1" ;; esac
+      done ;;
+    *) ${program} "$@" ;;
+  esac
+}`
 }
 
 export interface StandOptions {
@@ -124,15 +147,11 @@ export async function openStand({
     return said
   }
   const podman: Stand['podman'] = (...args) => run('podman', args)
-  const composing: Stand['compose'] = (...args) =>
-    run(compose, [
-      '--podman-path',
-      join(images, 'podman'),
-      '-p',
-      project,
-      ...composed.flatMap((one) => ['-f', one]),
-      ...args,
-    ])
+  const composeArgs = () => [
+    ...['--podman-path', join(images, 'podman'), '-p', project],
+    ...composed.flatMap((one) => ['-f', one]),
+  ]
+  const composing: Stand['compose'] = (...args) => run(compose, [...composeArgs(), ...args])
   const inside: Stand['inside'] = (args, input) =>
     run('podman', ['exec', '-i', `${project}_${service}_1`, ...args], input)
 
@@ -150,11 +169,7 @@ export async function openStand({
     },
     inside,
     cli: (...args) => inside(['node', 'src/cli/main.js', ...args]),
-    giveRecordItsOwner() {
-      const psql = 'psql --username postgres --dbname remit --set ON_ERROR_STOP=1 --set service=remit'
-      const args = ['exec', '-i', `${project}_postgres_1`, ...psql.split(' ')]
-      return run('podman', args, readFileSync(join(root, 'docker/record-owner.sql'), 'utf8'))
-    },
+    page: (commands) => run('sh', ['-xc', `${asDocker(project, composeArgs())}\n${commands}`]),
     async putModel(volume) {
       const copy = ['cp', '-r', '/model', '/var/lib/remit/model']
       const volumes = [

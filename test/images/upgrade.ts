@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { needs } from '../support/native.ts'
 import { changedSince, commitOf, frozenVersions } from '../upgrade/versions.ts'
 import { answers, type Diary, keepDiary, mayRead, type Place } from './diary.ts'
+import { onPage } from './page.ts'
 import { answerOf } from './people.ts'
 import { openProxied } from './proxied.ts'
 import { root, runsContainers, type Stand } from './stand.ts'
@@ -83,7 +84,11 @@ export function describeUpgrade(): void {
 
         await using asked = diary.ask()
         await sleep(3_000)
-        await stand.giveRecordItsOwner()
+        const owner = onPage('docs/containers.md', 'git pull')
+          .split('\n')
+          .filter((line) => line.includes('record-owner.sql'))
+        expect(owner).toHaveLength(1)
+        await stand.page(owner.join('\n'))
         await two.replace('remit-2', newer)
         await two.ask('remit-2')
         // Both versions are there, and either may take it in.
