@@ -216,6 +216,39 @@ describe('a plan and its yeses', () => {
     await expect(models.apply(carol, made.id)).rejects.toMatchObject({ code: 'plan_outdated' })
   })
 
+  test('are none once the day ends before the yes is stored, or while the model is written', async () => {
+    const first = await planned()
+    begins = async () => {
+      time += day
+    }
+    await expect(models.apply(dan, first.id)).rejects.toMatchObject({ code: 'plan_outdated' })
+    begins = async () => undefined
+    expect((await models.read(first.id)).plan.approvedBy).toEqual([])
+    approvers = 1
+    const base = await inForce()
+    const second = await planned()
+    written = async () => {
+      time += day
+    }
+    await expect(models.apply(dan, second.id)).rejects.toMatchObject({ code: 'plan_outdated' })
+    expect(await inForce()).toBe(base)
+  })
+
+  test('are none of a plan that is over, whatever else it lacks, nor of one that is refused', async () => {
+    tests = failing
+    const over = await planned()
+    time += day
+    await expect(models.apply(dan, over.id)).rejects.toMatchObject({ code: 'plan_outdated' })
+    const other = replaceOnce(
+      dsl,
+      'define can_read_delegated: ordinary or released',
+      'define other: ordinary',
+    )
+    const refused = await planned(other.dsl)
+    await expect(models.apply(dan, refused.id, 'why')).rejects.toMatchObject({ code: 'model_refused' })
+    expect((await models.read(refused.id)).plan.approvedBy).toEqual([])
+  })
+
   test('are of plans that there are', async () => {
     const refused = { code: 'not_found', public: 'There is no such plan.' }
     await expect(models.apply(dan, 'm_none')).rejects.toMatchObject(refused)
@@ -294,7 +327,10 @@ describe('how many people a plan takes', () => {
     persons = [['user:dan', 'user:bob']]
     const made = await planned()
     await models.apply(dan, made.id)
-    await expect(models.apply(bob, made.id)).rejects.toMatchObject({ code: 'conflict' })
+    await expect(models.apply(bob, made.id)).rejects.toMatchObject({
+      code: 'conflict',
+      public: expect.stringContaining('it needs somebody else'),
+    })
     await expect(models.apply(dan, made.id)).rejects.toMatchObject({ code: 'conflict' })
     persons = []
     administrators.delete('user:dan')
