@@ -8,6 +8,7 @@ import type { Principal } from '../kernel/principal.ts'
 import { createClientAddress } from './client-address.ts'
 import { type App, type AppContext, type AppEnv, createRouter } from './env.ts'
 import {
+  endAfterSleep,
   endWritesInTime,
   requireDeadline,
   requireFrame,
@@ -91,6 +92,7 @@ export function createApp(dependencies: AppDeps): App {
   })
   app.get('/oauth/jwks', async (c) => c.json(await dependencies.jwks(), 200))
   app.use('*', requireOpen({ assertOpen: dependencies.assertOpen, log }))
+  app.use('*', endAfterSleep)
   app.use('*', recordRefusals(dependencies.record))
   for (const routes of dependencies.routes) app.route('/', routes)
   return app

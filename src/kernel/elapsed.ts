@@ -26,3 +26,9 @@ export function createElapsed(
 
 /** Of this process: `Date` is looked up at each call. */
 export const ownElapsed: () => number = createElapsed(() => Date.now())
+
+/**
+ * By how many milliseconds this process is older than it ran: what the machine slept, and what its clock was
+ * set forward by. Off by some hundredths of a second.
+ */
+export const ownSleptMs = (): number => ownElapsed() - performance.now()

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { callTool, openMcpWorld, textOf } from '../mcp/world.ts'
 import { createWordEmbedder } from '../support/embedder.ts'
 import { noting, notingChecks, sentBy } from '../support/noting.ts'
@@ -113,5 +113,34 @@ describe('a caller who waited for a turn', () => {
       [503, '1'],
     ])
     expect(sent).toEqual([])
+  })
+})
+
+describe('what was asked before the machine slept', () => {
+  afterEach(() => {
+    vi.useRealTimers()
+  })
+
+  test.each([
+    ['shorter than its deadline', 5_000],
+    ['longer than that', 3_600_000],
+  ])('is not answered after a sleep that was %s', async (_, sleptMs) => {
+    const agent = { user: 'anne', agent: 'research-bot' } as const
+    const token = await world.token(agent)
+    const forMcp = await world.token({ ...agent, resource: 'mcp' })
+    const waiting = world.call('POST', '/retrieve', { token, body: { query: 'hold' } })
+    const overMcp = callTool(world, 'retrieve', { query: 'hold' }, { token: forMcp }).then(
+      (result) => JSON.stringify(result),
+      (error: unknown) => String(error),
+    )
+    await expect.poll(() => gauge('remit_turns_running')).toBe(2)
+    // Timers and `performance` stand still, as they do then.
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + sleptMs })
+    held.resolve()
+    const response = await waiting
+    expect([response.status, await response.json()]).toMatchObject([503, { code: 'deadline_exceeded' }])
+    const told = await overMcp
+    expect(told).not.toContain('Book trains early')
+    expect(told).toContain('deadline_exceeded')
   })
 })

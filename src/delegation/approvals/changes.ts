@@ -153,6 +153,8 @@ export function createWaits({ changes, clock, assertOpen }: WaitsDeps): Waits {
             await sleep(tickMs, undefined, { signal: awake }).catch(() => undefined)
           }
           change = new AbortController()
+          // The machine may have slept through all of it.
+          assertOpen()
           current = await read()
         }
         return current

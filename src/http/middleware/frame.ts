@@ -1,5 +1,6 @@
 import type { MiddlewareHandler } from 'hono'
 import { matchedRoutes } from 'hono/route'
+import { ownSleptMs } from '../../kernel/elapsed.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { type Deadline, inTime } from '../../retrieval/deadline.ts'
 import type { AppContext, AppEnv } from '../env.ts'
@@ -82,6 +83,21 @@ export function requireDeadline(ms: number, now: () => number): MiddlewareHandle
  */
 export const endInTime: MiddlewareHandler<AppEnv> = async function ending(c, next) {
   await inTime(c.get('deadline'), next())
+}
+
+// As long as what was heard of revocations is believed without asking.
+const sleptMsMax = 1_000
+
+/**
+ * Answers nothing to a request during which the machine slept, with a 503: who may ask, and what they may
+ * read, was looked at before, and no timer runs in a sleep. What it changed may be in. NOT held back: what
+ * the authorization server's library has sent by itself; a token is looked at again wherever it is used.
+ */
+export const endAfterSleep: MiddlewareHandler<AppEnv> = async function afterSleep(c, next) {
+  const sleptBefore = ownSleptMs()
+  await next()
+  if (ownSleptMs() - sleptBefore <= sleptMsMax) return
+  throw new AppError('deadline_exceeded', reading.has(c.req.method) ? {} : { public: mayBeIn })
 }
 
 const reading: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'])

@@ -125,6 +125,30 @@ describe('a wait', () => {
     version: 1,
   } as const satisfies Approval
 
+  test('through which the machine slept ends with a 503 where it is not known who may act since', async () => {
+    let now = 0
+    let isHeard = true
+    const waits = createWaits({
+      changes: { watch: () => ({ [Symbol.dispose]: () => undefined }) },
+      clock: { now: () => now },
+      assertOpen() {
+        if (!isHeard) throw new AppError('authorization_unavailable')
+      },
+    })
+    let looks = 0
+    const read = async (): Promise<Approval> => {
+      looks += 1
+      return looks === 1 ? approval : { ...approval, state: 'approved', version: 2 }
+    }
+    const waiting = waits.until(read, { id: 'ap_1', owner: 'x' }, AbortSignal.timeout(25_000))
+    await expect.poll(() => looks).toBe(1)
+    await delay(20)
+    now = 3_600_000
+    isHeard = false
+    await expect(waiting).rejects.toMatchObject({ code: 'authorization_unavailable' })
+    expect(looks).toBe(1)
+  })
+
   test('misses nothing that changes between its look and its rest', async () => {
     let tell = (): void => undefined
     const waits = createWaits({
