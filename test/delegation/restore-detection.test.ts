@@ -164,7 +164,7 @@ describe(
 test('what is revoked is soon beyond forgetting: the number is raised for it within the next look', async () => {
   const database = await openMigrated()
   const fga = await openFga(database, clock)
-  const authority = await openRevocationFeed({ database, clock, log: () => undefined })
+  const authority = await openRevocationFeed({ database, log: () => undefined })
   await using epoch = await openRestoreDetection({
     database,
     fga,

@@ -124,10 +124,14 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
         },
       }
     },
+    // By the database's clock: a process that is ahead would forget what was used or ended, and others would
+    // take it.
     sweep: () =>
-      countRows(sql, 'delete from oauth_artifacts where expires_at < $1 returning model', [
-        new Date(clock.now() - keptMs),
-      ]),
+      countRows(
+        sql,
+        'delete from oauth_artifacts where expires_at < now() - make_interval(secs => $1) returning model',
+        [keptMs / 1_000],
+      ),
   }
 }
 

@@ -43,7 +43,7 @@ export interface RevocationChange {
   readonly key: string
 }
 
-export interface RevocationFeedOptions extends Pick<Runtime, 'database' | 'clock' | 'log'> {
+export interface RevocationFeedOptions extends Pick<Runtime, 'database' | 'log'> {
   /** Milliseconds between two looks where other processes may change something. Default 500. */
   readonly pollMs?: number
   /** Milliseconds after which what is held is not believed without asking. Default 1,000. */
@@ -69,7 +69,7 @@ export const denyKey = (kind: string, key: string): string => `${kind} ${key}`
  * is heard that is not primary (decision 0064).
  */
 export async function openRevocationFeed(options: RevocationFeedOptions): Promise<RevocationFeed> {
-  const { database, clock, log, pollMs = 500, freshMs = 1_000, deafAfterMs = 5_000 } = options
+  const { database, log, pollMs = 500, freshMs = 1_000, deafAfterMs = 5_000 } = options
   const { onEffect = () => undefined } = options
   const { openListener } = database
   const isAlone = openListener === undefined
@@ -181,7 +181,12 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
     },
     refresh: follower.refresh,
     async sweep() {
-      for (const [key, expiresAt] of denied) if (expiresAt <= clock.now() - keptMs) denied.delete(key)
+      // The database's clock, as for its rows: once our own is set right, what it forgot would count again.
+      const { now } = await readFeed<{ readonly now: number }>(
+        database,
+        'select (extract(epoch from now()) * 1000)::float8 as now',
+      )
+      for (const [key, expiresAt] of denied) if (expiresAt <= now - keptMs) denied.delete(key)
       return countRows(
         database,
         `delete from revocation_feed_changes where at < now() - interval '1 hour' returning version`,

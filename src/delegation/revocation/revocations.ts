@@ -40,10 +40,14 @@ export function createRevocations({ sql, clock }: Pick<Runtime, 'sql' | 'clock'>
       const text = 'delete from revocations where kind = $1 and key = $2 returning key'
       return (await countRows(sql, text, [target.kind, revocationKey(target)])) > 0
     },
+    // By the database's clock, as its trigger: else all would be told that what one process that is ahead
+    // takes for over was lifted.
     sweep: () =>
-      countRows(sql, 'delete from revocations where until < $1 returning key', [
-        new Date(clock.now() - keptMs),
-      ]),
+      countRows(
+        sql,
+        'delete from revocations where until < now() - make_interval(secs => $1) returning key',
+        [keptMs / 1_000],
+      ),
   }
 }
 
