@@ -235,7 +235,7 @@ test(`a held yes is not said again after a block above it or a narrower zone, wh
     const random = createRandom(seed + nth)
     const truth = storeOf(drawOwnTuples(random, 110))
     const replica = storeOf(keysIn(truth))
-    const held = createVerdictCache({ now: () => 0, ttlMs: 1_000 })
+    const held = createVerdictCache({ now: () => 0, elapsed: () => 0, ttlMs: 1_000 })
     for (let round = 0; round < 10; round++) {
       const before = createOracle(keysIn(truth), nowMs)
       const yeses = ownQuestions.flatMap((question) =>

@@ -127,7 +127,7 @@ export function gateOf(parts: GateParts): Gate {
     fga,
     now,
     index: index ?? unready,
-    verdictCache: held ?? createVerdictCache({ now, ttlMs }),
+    verdictCache: held ?? createVerdictCache({ now, elapsed: now, ttlMs }),
     limiter: createLimiter(checksMax),
   }
   return createGate({

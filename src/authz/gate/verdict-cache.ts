@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { ownElapsed } from '../../kernel/elapsed.ts'
 import { createLru } from '../../kernel/lru.ts'
 import { tupleId } from '../fga.ts'
 import type { Guarded } from '../gate.ts'
@@ -37,8 +38,9 @@ export interface VerdictCache {
    * When this process last wrote or dropped; -Infinity before, Infinity while a write is not gone through.
    */
   readonly wroteAt: number
-  /** One that is not older than the time to live, and that no `drop` came after. */
+  /** One that is younger than the time to live by either clock, and that no `drop` came after. */
   find(key: string, now: number): CachedAllow | undefined
+  /** Keeps none that was asked for later than it is now: the clock was set back. */
   put(key: string, yes: CachedAllow): void
   readonly confirmed: WeakMap<CachedAllow, Confirmed>
   /**
@@ -57,6 +59,8 @@ export interface VerdictCache {
 /** `ttlMs` is how long a yes counts, in milliseconds; 50,000 entries by default. */
 export interface VerdictCacheOptions {
   readonly now: () => number
+  /** For ages, in milliseconds. Default: this process's (kernel/elapsed.ts). */
+  readonly elapsed?: () => number
   /** Milliseconds; 0: nothing is cached. */
   readonly ttlMs: number
   /** Defaults to 50,000. */
@@ -67,8 +71,10 @@ export interface VerdictCacheOptions {
 const takenMax = 10_000
 
 /** Makes an empty cache of OpenFGA's positive verdicts. It never holds a denial. */
-export function createVerdictCache({ now, ttlMs, entriesMax = 50_000 }: VerdictCacheOptions): VerdictCache {
-  const entries = createLru<CachedAllow>({ entriesMax })
+export function createVerdictCache(options: VerdictCacheOptions): VerdictCache {
+  const { now, elapsed = ownElapsed, ttlMs, entriesMax = 50_000 } = options
+  // With the moment, by `elapsed`, at which OpenFGA was asked.
+  const entries = createLru<{ readonly cachedAllow: CachedAllow; readonly since: number }>({ entriesMax })
   // By object, the latest last; the generation that it began.
   const removals = new Map<string, number>()
   let generation = 0
@@ -84,18 +90,21 @@ export function createVerdictCache({ now, ttlMs, entriesMax = 50_000 }: VerdictC
       return pending > 0 ? Number.POSITIVE_INFINITY : wroteAt
     },
     find(key, nowMs) {
-      const cachedAllow = entries.get(key)
-      if (cachedAllow === undefined) return undefined
-      // A clock that was set back would make it younger than it is.
+      const entry = entries.get(key)
+      if (entry === undefined) return undefined
+      const { cachedAllow, since } = entry
+      // A clock that was set back makes it younger than it is, and comes to that hour again.
       const age = nowMs - cachedAllow.askedAt
-      if (age >= 0 && age < ttlMs && cachedAllow.generation >= oldest) return cachedAllow
+      const isYoung = age >= 0 && age < ttlMs && elapsed() - since < ttlMs
+      if (isYoung && cachedAllow.generation >= oldest) return cachedAllow
       entries.delete(key)
       return undefined
     },
     confirmed: new WeakMap(),
     put(key, cachedAllow) {
-      if (ttlMs === 0 || cachedAllow.generation < oldest) return
-      entries.set(key, cachedAllow)
+      const age = now() - cachedAllow.askedAt
+      if (ttlMs === 0 || age < 0 || cachedAllow.generation < oldest) return
+      entries.set(key, { cachedAllow, since: elapsed() - age })
     },
     wrote(objects) {
       wroteAt = now()

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { Question } from '../../../src/authz/gate/question.ts'
 import { createVerdictCache, verdictKey } from '../../../src/authz/gate/verdict-cache.ts'
 
@@ -59,7 +59,7 @@ describe('what this process wrote', () => {
   })
 
   test('and dropped keeps out what was asked for before, and takes what is asked for after', () => {
-    const cache = createVerdictCache({ now: () => 0, ttlMs: 1_000 })
+    const cache = createVerdictCache({ now: () => 0, elapsed: () => 0, ttlMs: 1_000 })
     const { generation } = cache
     cache.put('before', { askedAt: 0, generation })
     cache.wrote(['document:a'])()
@@ -76,7 +76,7 @@ describe('what this process wrote', () => {
   })
 
   test('is remembered for ten thousand objects, those longest ago forgotten first, with all held before', () => {
-    const cache = createVerdictCache({ now: () => 0, ttlMs: 1_000 })
+    const cache = createVerdictCache({ now: () => 0, elapsed: () => 0, ttlMs: 1_000 })
     cache.put('key', { askedAt: 0, generation: 0 })
     cache.wrote(['document:a'])()
     cache.wrote(Array.from({ length: 9_999 }, (_, index) => `document:${index}`))()
@@ -92,13 +92,13 @@ describe('what this process wrote', () => {
   })
 
   test('and took nothing away leaves what is held as it is', () => {
-    const cache = createVerdictCache({ now: () => 0, ttlMs: 1_000 })
+    const cache = createVerdictCache({ now: () => 0, elapsed: () => 0, ttlMs: 1_000 })
     cache.wrote([])()
     expect(cache.generation).toBe(0)
   })
 
   test('is held for so many, and no place is given to what may not be said again', () => {
-    const cache = createVerdictCache({ now: () => 0, ttlMs: 1_000, entriesMax: 1 })
+    const cache = createVerdictCache({ now: () => 0, elapsed: () => 0, ttlMs: 1_000, entriesMax: 1 })
     cache.drop()
     const yes = { askedAt: 0, generation: cache.generation }
     cache.put('first', yes)
@@ -108,7 +108,7 @@ describe('what this process wrote', () => {
   })
 
   test('is said again for less than the time to live, and never where that is nothing', () => {
-    const cache = createVerdictCache({ now: () => 0, ttlMs: 10 })
+    const cache = createVerdictCache({ now: () => 0, elapsed: () => 0, ttlMs: 10 })
     cache.put('key', { askedAt: 0, generation: 0 })
     expect([cache.find('key', 9), cache.find('key', 10), cache.find('key', 9)]).toEqual([
       { askedAt: 0, generation: 0 },
@@ -116,9 +116,42 @@ describe('what this process wrote', () => {
       undefined,
     ])
     cache.put('key', { askedAt: 1, generation: 0 })
-    expect(cache.find('key', 0)).toBeUndefined()
-    const none = createVerdictCache({ now: () => 0, ttlMs: 0 })
+    expect([cache.find('key', 0), cache.find('key', 1)]).toEqual([undefined, undefined])
+    const none = createVerdictCache({ now: () => 0, elapsed: () => 0, ttlMs: 0 })
     none.put('key', { askedAt: 0, generation: 0 })
     expect(none.find('key', 0)).toBeUndefined()
+  })
+  test('is not said again when a clock that was set back comes to the hour at which it was asked', () => {
+    const hour = 3_600_000
+    const clocks = { wall: hour, steady: 0 }
+    const cache = createVerdictCache({ now: () => clocks.wall, elapsed: () => clocks.steady, ttlMs: 5_000 })
+    const yes = { askedAt: hour, generation: 0 }
+    clocks.wall += 2_000
+    clocks.steady += 2_000
+    cache.put('key', yes)
+    clocks.wall -= 1_000
+    clocks.steady += 2_900
+    // Of 4.9 seconds, which the machine's clock takes for one.
+    expect(cache.find('key', clocks.wall)).toEqual(yes)
+    clocks.steady += 100
+    expect(cache.find('key', clocks.wall)).toBeUndefined()
+    cache.put('key', { ...yes, askedAt: clocks.wall })
+    clocks.steady += hour
+    // Nobody asked while the clock said less.
+    expect(cache.find('key', clocks.wall)).toBeUndefined()
+  })
+
+  test('is not said again after a sleep, by the clock that the process has', () => {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    try {
+      const cache = createVerdictCache({ now: Date.now, ttlMs: 5_000 })
+      const askedAt = Date.now()
+      cache.put('key', { askedAt, generation: 0 })
+      expect(cache.find('key', Date.now())).toBeDefined()
+      vi.setSystemTime(askedAt + 3_600_000)
+      expect(cache.find('key', askedAt)).toBeUndefined()
+    } finally {
+      vi.useRealTimers()
+    }
   })
 })

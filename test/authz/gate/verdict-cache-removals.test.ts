@@ -24,7 +24,7 @@ test(`a held yes that no write of this process concerns is true, in ${worlds} ra
     const { world, model, tuples: truth } = scene
     const subtracts = subtractingRelations(model)
     const replica = copy(truth)
-    const held = createVerdictCache({ now: () => 0, ttlMs: 1_000 })
+    const held = createVerdictCache({ now: () => 0, elapsed: () => 0, ttlMs: 1_000 })
     const context = fullContext(random)
     const allows = (tuples: TupleStore, key: TupleKey): boolean => {
       try {
@@ -90,7 +90,7 @@ function copy(from: TupleStore): TupleStore {
 }
 
 test('what was taken away is known since a generation, until there is too much of it', () => {
-  const held = createVerdictCache({ now: () => 0, ttlMs: 1_000 })
+  const held = createVerdictCache({ now: () => 0, elapsed: () => 0, ttlMs: 1_000 })
   held.put('key', { askedAt: 0, generation: held.generation })
   held.wrote([])()
   expect(held.generation).toBe(0)

@@ -133,7 +133,7 @@ export function createGateWorld({
       truth.remove(...deletes)
     },
   } as unknown as Fga
-  const held = createVerdictCache({ now, ttlMs })
+  const held = createVerdictCache({ now, elapsed: now, ttlMs })
   const fga = observeWrites(raw, [dropAfterWrites(replica, held, () => undefined)])
   const gate = gateOf({ fga, now, held, index: index(replica) })
 
