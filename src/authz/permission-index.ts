@@ -177,7 +177,7 @@ export interface IndexStatus {
    * its end.
    */
   readonly tailReadAt: number | undefined
-  /** Milliseconds since then: an upper bound for how far it is behind. */
+  /** Milliseconds since then by the clock that says more: an upper bound for how far it is behind. */
   readonly lagMs: number
   readonly tuples: number
 }

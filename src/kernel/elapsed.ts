@@ -32,3 +32,27 @@ export const ownElapsed: () => number = createElapsed(() => Date.now())
  * set forward by. Off by some hundredths of a second.
  */
 export const ownSleptMs = (): number => ownElapsed() - performance.now()
+
+/** The machine's clock, and the one for ages. */
+export interface Clocks {
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+  /** For ages, in milliseconds. Default: this process's. */
+  readonly elapsed?: () => number
+}
+
+/** By both of {@link Clocks}. */
+export interface Moment {
+  /** Milliseconds since the epoch. */
+  readonly at: number
+  readonly elapsed: number
+}
+
+/** What both clocks say now. */
+export const momentOf = ({ now, elapsed = ownElapsed }: Clocks): Moment => ({ at: now(), elapsed: elapsed() })
+
+/** Milliseconds since then, by the clock that says more; less than none where the machine's was set back. */
+export function ageOf(moment: Moment, { now, elapsed = ownElapsed }: Clocks): number {
+  const age = now() - moment.at
+  return age < 0 ? age : Math.max(age, elapsed() - moment.elapsed)
+}

@@ -58,6 +58,7 @@ async function openProcess(openFga: typeof openOpenfga) {
     fga: { ...fga, readChanges },
     storage,
     now: clock.now,
+    elapsed: clock.now,
     log,
     pollMs: 20,
   })

@@ -69,8 +69,8 @@ export interface Precheck {
 export const tailMaxMs = 1_000
 
 /** Whether all was heard that OpenFGA held less than that ago. */
-export const isAtTail = ({ state, tailReadAt }: IndexStatus, nowMs: number): boolean =>
-  state === 'following' && isRecent(tailReadAt, nowMs)
+export const isAtTail = ({ state, tailReadAt, lagMs }: IndexStatus, nowMs: number): boolean =>
+  state === 'following' && isRecent(tailReadAt, nowMs) && lagMs < tailMaxMs
 
 /** Whether so much of the log was heard that what is not is less than a second old. */
 export const isRecent = (heardUntil: number | undefined, nowMs: number): boolean =>

@@ -1,4 +1,5 @@
 import type { TupleStore } from '@remit/engine'
+import { ageOf, type Clocks, type Moment, momentOf } from '../../kernel/elapsed.ts'
 import { createFollower, type Follower } from '../../kernel/follower.ts'
 import type { Log } from '../../kernel/log.ts'
 import { createOccasional, isWithin, type Occasional } from '../../kernel/occasional.ts'
@@ -11,11 +12,10 @@ import { type Mark, Persistence, type Storage } from './storage.ts'
 import { Watermarks } from './watermarks.ts'
 
 /** Times are in milliseconds. OpenFGA's log feeds the replica, and `storage` keeps it over a restart. */
-export interface ReplicaFeedDeps {
+export interface ReplicaFeedDeps extends Clocks {
   /** The port itself, not one that waits for the index after a write. */
   readonly fga: Pick<Fga, 'readAll' | 'readChanges'>
   readonly storage: Storage
-  readonly now: () => number
   readonly log: Log
   /**
    * Where the log may be read from a server that lags (docs/decisions/0033): by what marks are written
@@ -44,7 +44,7 @@ const reconcileRetryMs = 300_000
 export class ReplicaFeed implements AsyncDisposable {
   readonly #deps: ReplicaFeedDeps
   readonly #listener: ReplicaListener
-  readonly #openedAt: number
+  readonly #openedAt: Moment
   readonly #closing = new AbortController()
   readonly #watermarks: Watermarks | undefined
   readonly #logReader: LogReader
@@ -74,10 +74,11 @@ export class ReplicaFeed implements AsyncDisposable {
   #awaited = 0
 
   constructor(dependencies: ReplicaFeedDeps, listener: ReplicaListener) {
-    const { fga, storage, now, log, pollMs, marks } = dependencies
+    const { fga, storage, now, elapsed, log, pollMs, marks } = dependencies
+    const clocks = { now, ...(elapsed && { elapsed }) }
     this.#deps = dependencies
     this.#listener = listener
-    this.#openedAt = now()
+    this.#openedAt = momentOf(dependencies)
     // A server that lags may not have it yet.
     this.#isStoredUnseen = marks === undefined
     this.#replica = this.#emptyReplica()
@@ -86,13 +87,13 @@ export class ReplicaFeed implements AsyncDisposable {
       marks &&
       new Watermarks({
         ...marks,
-        now,
+        ...clocks,
         onWritten: () => void this.refresh().catch(() => undefined),
         onError: (error) => log('watermark_not_written', { reason: reasonOf(error) }),
       })
     this.#logReader = new LogReader({
       fga,
-      now,
+      ...clocks,
       signal: this.#closing.signal,
       onChanges: (changes) => this.#take(changes),
       isAwaited: () => this.#awaited > 0,
@@ -144,14 +145,14 @@ export class ReplicaFeed implements AsyncDisposable {
   /** Whether what is in was read to the end of the log at most so many milliseconds ago. */
   isFresh(staleAfterMs: number): boolean {
     const isWhole = this.#isBuilt && !this.#isFailing && !this.isLogDoubted
-    return isWhole && isWithin(staleAfterMs, this.#elapsedSince(this.#logReader.endReadAt))
+    return isWhole && isWithin(staleAfterMs, this.#ageOf(this.#logReader.endReadAt))
   }
 
   status(): IndexStatus {
     return {
       state: this.#isFailing ? 'broken' : this.#isBuilt ? 'following' : 'building',
-      tailReadAt: this.#logReader.tailReadAt,
-      lagMs: Math.max(0, this.#elapsedSince(this.#logReader.tailReadAt)),
+      tailReadAt: this.#logReader.tailReadAt?.at,
+      lagMs: Math.max(0, this.#ageOf(this.#logReader.tailReadAt)),
       tuples: this.tuples.size,
     }
   }
@@ -203,9 +204,8 @@ export class ReplicaFeed implements AsyncDisposable {
     return new Replica(part === 'nothing' ? () => false : part)
   }
 
-  /** Milliseconds; less than none where the clock was set back. */
-  #elapsedSince(timeMs: number | undefined): number {
-    return this.#deps.now() - (timeMs ?? this.#openedAt)
+  #ageOf(moment: Moment | undefined): number {
+    return ageOf(moment ?? this.#openedAt, this.#deps)
   }
 
   #take(changes: readonly Change[]): void {

@@ -1,4 +1,5 @@
 import { setImmediate as giveWay } from 'node:timers/promises'
+import { type Clocks, type Moment, momentOf } from '../../kernel/elapsed.ts'
 import {
   type Change,
   type ChangePage,
@@ -13,10 +14,9 @@ import { changeId, type Mark } from './storage.ts'
 import { farRescan, type Stretch, stretchOf, TailRescan } from './tail-rescan.ts'
 import type { Watermarks } from './watermarks.ts'
 
-/** `now` is in milliseconds; `onChanges` gets each slice of changes, in the log's order. */
-export interface LogReaderDeps {
+/** `onChanges` gets each slice of changes, in the log's order. */
+export interface LogReaderDeps extends Clocks {
   readonly fga: Pick<Fga, 'readChanges'>
-  readonly now: () => number
   readonly signal: AbortSignal
   /** Told of changes in the order in which they are to be applied. */
   readonly onChanges: (changes: readonly Change[]) => void
@@ -41,8 +41,8 @@ export class LogReader {
   #mark: Mark | undefined
   /** Ends with the mark, and is read again to tell whether anything comes after it. */
   #anchor: Stretch | undefined
-  #tailReadAt: number | undefined
-  #endReadAt: number | undefined
+  #tailReadAt: Moment | undefined
+  #endReadAt: Moment | undefined
   #unseen = 0
   /**
    * Where it stood before nobody looked for a while: what came late meanwhile is before this, and this itself
@@ -71,12 +71,12 @@ export class LogReader {
   }
 
   /** All that OpenFGA held at this time is in. */
-  get tailReadAt(): number | undefined {
+  get tailReadAt(): Moment | undefined {
     return this.#tailReadAt
   }
 
   /** When the last page began to be read after which nothing came. */
-  get endReadAt(): number | undefined {
+  get endReadAt(): Moment | undefined {
     return this.#endReadAt
   }
 
@@ -177,8 +177,8 @@ export class LogReader {
    */
   async settle(): Promise<void> {
     if (this.#mark === undefined) throw new Error('nothing to go on from')
-    const beganAt = this.#deps.now()
-    if (await this.#past.isStill()) return this.#reachEnd(beganAt)
+    const began = momentOf(this.#deps)
+    if (await this.#past.isStill()) return this.#reachEnd(began)
     const [lateChanges] = await Promise.all([
       this.#past.rescanNewest(),
       this.#readTail({ isForAnswer: true }),
@@ -226,10 +226,10 @@ export class LogReader {
   /** In order and page by page: each state on the way was one of OpenFGA's. */
   async #readTail({ isForAnswer = false } = {}): Promise<void> {
     if (this.#mark === undefined) throw new Error('nothing to go on from')
-    const { fga, now, signal, onChanges, watermarks } = this.#deps
+    const { fga, signal, onChanges, watermarks } = this.#deps
     let { position } = this.#mark
     for (let isAnchored = true; ; isAnchored = false) {
-      const beganAt = now()
+      const began = momentOf(this.#deps)
       const anchoredPage = isAnchored ? await this.#readBehindAnchor() : undefined
       let page = anchoredPage
       // Where OpenFGA's link to its database is cut after one row each time, that page never tells of more.
@@ -242,12 +242,12 @@ export class LogReader {
       watermarks?.see(page.changes)
       onChanges(page.changes)
       if (page.changes.length > 0) {
-        const stretch = stretchOf(position, page, beganAt)
+        const stretch = stretchOf(position, page, began.at)
         this.#past.add(stretch)
         this.#advance(stretch)
       }
       position = page.position
-      if (page.isEnd) return this.#reachEnd(beganAt)
+      if (page.isEnd) return this.#reachEnd(began)
     }
   }
 
@@ -275,10 +275,10 @@ export class LogReader {
     return { ...page, changes: changes.slice(index + 1) }
   }
 
-  #reachEnd(timeMs: number): void {
+  #reachEnd(began: Moment): void {
     const { watermarks } = this.#deps
-    this.#endReadAt = timeMs
-    this.#tailReadAt = watermarks === undefined ? timeMs : watermarks.seenAt
+    this.#endReadAt = began
+    this.#tailReadAt = watermarks === undefined ? began : watermarks.seenAt
   }
 
   /**

@@ -1,11 +1,11 @@
+import { ageOf, type Clocks, type Moment, momentOf } from '../../kernel/elapsed.ts'
 import { createLru } from '../../kernel/lru.ts'
 import { isWithin } from '../../kernel/occasional.ts'
 import type { Change, Fga, StoredTuple, Tuple } from '../fga.ts'
 
 /** `id` is this process's own. */
-export interface WatermarkDeps {
+export interface WatermarkDeps extends Clocks {
   readonly fga: Pick<Fga, 'write'>
-  readonly now: () => number
   /** Of this process, and of no other that ever was. */
   readonly id: string
   /** Called when one is in: it can be read now. */
@@ -62,9 +62,9 @@ export class Watermarks implements AsyncDisposable {
   readonly #object: `watermark:${string}`
   // When each began to be written, by what the log says of it, in their order. Never twice the same: what
   // became of a Write that failed nobody knows, and it would pass for the later one.
-  readonly #begunAt = new Map<string, number>()
+  readonly #begunAt = new Map<string, Moment>()
   /** The same of the last ones, told or not. */
-  readonly #history = new Map<string, number>()
+  readonly #history = new Map<string, Moment>()
   /** Numbers the marks of this process. */
   #turn = 0
   /**
@@ -74,7 +74,7 @@ export class Watermarks implements AsyncDisposable {
   #current: Tuple | undefined
   /** Of failed writes, which may be stored all the same: taken away with the next. */
   #left: Tuple[] = []
-  #seenAt: number | undefined
+  #seenAt: Moment | undefined
   #askedAt = Number.NEGATIVE_INFINITY
   #timer: NodeJS.Timeout | undefined
   #writing: Promise<void> | undefined
@@ -86,8 +86,8 @@ export class Watermarks implements AsyncDisposable {
     this.#object = `watermark:${dependencies.id}`
   }
 
-  /** By our clock: when the newest mark began to be written that the log told of. */
-  get seenAt(): number | undefined {
+  /** When the newest mark began to be written that the log told of. */
+  get seenAt(): Moment | undefined {
     return this.#seenAt
   }
 
@@ -96,9 +96,13 @@ export class Watermarks implements AsyncDisposable {
     return this.#object
   }
 
-  /** By our clock: when this mark of ours, as {@link markOf} spells it, began to be written. */
+  /**
+   * When this mark of ours, as {@link markOf} spells it, began to be written: milliseconds since the epoch,
+   * by our clock as it goes now. A clock that was set back since does not make it younger.
+   */
   begunAt(mark: string): number | undefined {
-    return this.#history.get(mark)
+    const moment = this.#history.get(mark)
+    return moment && this.#deps.now() - ageOf(moment, this.#deps)
   }
 
   /** What the log tells, in its order. */
@@ -120,7 +124,7 @@ export class Watermarks implements AsyncDisposable {
     let newest: number | undefined
     for (const { operation, tuple } of changes) {
       const startedAt =
-        tuple.object === this.#object ? this.#history.get(markOf({ operation, tuple })) : undefined
+        tuple.object === this.#object ? this.#history.get(markOf({ operation, tuple }))?.at : undefined
       if (startedAt !== undefined) newest = Math.max(newest ?? startedAt, startedAt)
     }
     return newest
@@ -159,11 +163,11 @@ export class Watermarks implements AsyncDisposable {
   }
 
   async #beat(): Promise<void> {
-    const { fga, now, onWritten, onError } = this.#deps
+    const { fga, onWritten, onError } = this.#deps
     const previousMark = this.#current
     const mark: Tuple = previousMark ?? { user: `turn:${++this.#turn}`, relation: 'at', object: this.#object }
     const key = `${previousMark === undefined ? 'write' : 'delete'} ${mark.user}`
-    const startedAt = now()
+    const startedAt = momentOf(this.#deps)
     this.#begunAt.set(key, startedAt)
     this.#history.set(key, startedAt)
     const [oldest] = this.#history.keys()

@@ -44,7 +44,14 @@ describeBackends('whatever happens to it, the permission index', (backend) => {
     readonly kept?: Storage
     readonly now?: () => number
   } = {}): FollowingIndex {
-    const index = createPermissionIndex({ fga, storage: kept, now, log: () => undefined, pollMs: 20 })
+    const index = createPermissionIndex({
+      fga,
+      storage: kept,
+      now,
+      elapsed: now,
+      log: () => undefined,
+      pollMs: 20,
+    })
     opened.push(index)
     index.useModel(world.service.fga.modelId, transformer.transformDSLToJSONObject(dsl))
     return index

@@ -288,6 +288,7 @@ describe('a log that lacks what it told of', () => {
       },
       storage: unstored,
       now: () => clock.now,
+      elapsed: () => clock.now,
       log: (event) => void told.push(event),
       pollMs: 1e6,
     })
@@ -332,6 +333,7 @@ describe('a log that lacks what it told of', () => {
         load: () => loading.promise,
       },
       now: () => clock.now,
+      elapsed: () => clock.now,
       log: (event) => void told.push(event),
       pollMs: 1,
     })
@@ -366,6 +368,7 @@ describe('a log that lacks what it told of', () => {
         },
       },
       now: () => clock.now,
+      elapsed: () => clock.now,
       log: () => undefined,
       pollMs: 1,
     })

@@ -95,6 +95,7 @@ describe('looking again at what was read of the log', () => {
       fga: { readChanges: source.log.readChanges, async *readAll() {} },
       storage: unstored,
       now: () => clock.now,
+      elapsed: () => clock.now,
       log: (event, details) => expect.unreachable(`${event} ${JSON.stringify(details)}`),
       pollMs: 1e6,
     })
@@ -130,6 +131,7 @@ describe('looking again at what was read of the log', () => {
       fga: { readChanges: source.log.readChanges, async *readAll() {} },
       storage: unstored,
       now: () => clock.now,
+      elapsed: () => clock.now,
       log: (event, details) => expect.unreachable(`${event} ${JSON.stringify(details)}`),
       pollMs: 1e6,
       part: holdsShare({ number: 1, of: 1 }),
@@ -300,6 +302,7 @@ describe('where there is more to look at again than there is time', () => {
       },
       storage: unstored,
       now: () => clock.now,
+      elapsed: () => clock.now,
       log: () => undefined,
       pollMs: 1,
     })
@@ -326,6 +329,7 @@ describe('where there is more to look at again than there is time', () => {
       },
       storage: unstored,
       now: () => clock.now,
+      elapsed: () => clock.now,
       log: () => undefined,
       pollMs: 1,
     })

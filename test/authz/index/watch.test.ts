@@ -2,8 +2,10 @@ import { readFileSync } from 'node:fs'
 import { transformer } from '@openfga/syntax-transformer'
 import { describe, expect, test } from 'vitest'
 import type { Change, ChangePosition, Fga, StoredTuple } from '../../../src/authz/fga.ts'
+import { isAtTail } from '../../../src/authz/gate/precheck.ts'
 import { createPermissionIndex } from '../../../src/authz/index/create.ts'
 import type { Storage } from '../../../src/authz/index/storage.ts'
+import { createElapsed } from '../../../src/kernel/elapsed.ts'
 
 const model = transformer.transformDSLToJSONObject(
   readFileSync(new URL('../../../model.fga', import.meta.url), 'utf8'),
@@ -20,7 +22,7 @@ const unstored: Storage = {
  * OpenFGA's log, in which a change may appear before others that were read, and the index that follows it.
  */
 async function follow(...lines: readonly string[]) {
-  const clock = { now: began }
+  const clock = { now: began, steady: 0 }
   const entries: (Change & { readonly id: number })[] = []
   let ids = 0
   let reads = 0
@@ -61,6 +63,10 @@ async function follow(...lines: readonly string[]) {
     fga,
     storage: unstored,
     now: () => clock.now,
+    elapsed: createElapsed(
+      () => clock.now,
+      () => clock.steady,
+    ),
     log: () => undefined,
     pollMs: 1e6,
   })
@@ -99,6 +105,29 @@ test('nothing is worked out by a replica whose clock was set back before the log
   expect(world.index.view()).toBeUndefined()
   await world.index.catchUp()
   expect(world.index.view()).toBeDefined()
+})
+
+test('a clock that was set back makes a replica no younger that cannot read the log: it is out of use, and at no tail', async () => {
+  await using world = await follow(...filed)
+  const { index, clock } = world
+  const isKnown = () => [index.view() !== undefined, isAtTail(index.status(), clock.now)]
+  const pass = (ms: number) => {
+    clock.now += ms
+    clock.steady += ms
+  }
+  clock.now -= 100
+  pass(900)
+  expect(isKnown()).toEqual([true, true])
+  pass(100)
+  expect(isKnown()).toEqual([true, false])
+  clock.now -= 4_900
+  pass(5_200)
+  // By the machine's clock the log was read 1.2 seconds ago.
+  expect(clock.now - (index.status().tailReadAt ?? 0)).toBe(1_200)
+  expect(index.status().lagMs).toBe(6_200)
+  expect(isKnown()).toEqual([false, false])
+  await index.catchUp()
+  expect(isKnown()).toEqual([true, true])
 })
 
 describe('what the log told of since something was asked', () => {

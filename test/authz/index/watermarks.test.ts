@@ -9,6 +9,7 @@ import {
   type TupleKey,
   tupleId,
 } from '../../../src/authz/fga.ts'
+import { isRecent } from '../../../src/authz/gate/precheck.ts'
 import { createPermissionIndex } from '../../../src/authz/index/create.ts'
 import type { Storage } from '../../../src/authz/index/storage.ts'
 import { Watermarks } from '../../../src/authz/index/watermarks.ts'
@@ -271,15 +272,37 @@ describe('the marks', () => {
     marks.wake()
     await vi.advanceTimersByTimeAsync(250)
     marks.see(told)
-    expect(marks.seenAt).toBe(began)
+    expect(marks.seenAt?.at).toBe(began)
     isLost = false
     await vi.advanceTimersByTimeAsync(900)
     // Told once more of what was told already.
     marks.see(told.slice(0, 1))
-    expect(marks.seenAt).toBe(began)
+    expect(marks.seenAt?.at).toBe(began)
     marks.see(told)
-    expect(marks.seenAt).toBeGreaterThan(began + 500)
+    expect(marks.seenAt?.at).toBeGreaterThan(began + 500)
     expect(stored.size).toBeLessThan(2)
+  })
+
+  test('get no younger where the machine’s clock was set back, and count as of the future where it says so', async () => {
+    const clocks = { wall: Date.now(), steady: 0 }
+    await using marks = new Watermarks({
+      fga: { write: async () => undefined },
+      now: () => clocks.wall,
+      elapsed: () => clocks.steady,
+      id: 'p1',
+      onWritten: () => undefined,
+      onError: () => undefined,
+    })
+    const began = clocks.wall
+    marks.wake()
+    const told = () => marks.begunAt('write turn:1')
+    expect(told()).toBe(began)
+    clocks.wall -= 5_000
+    expect(told()).toBe(began)
+    clocks.wall += 5_500
+    clocks.steady += 5_500
+    expect(told()).toBe(clocks.wall - 5_500)
+    expect(isRecent(told(), clocks.wall)).toBe(false)
   })
 
   test('that cannot be written: no held yes, and it is said once', async () => {
