@@ -83,8 +83,8 @@ export const ruleList = z
  * more.
  */
 export interface Lease {
-  /** Milliseconds since the epoch; from then on somebody else may ask the provider. */
-  readonly until: number
+  /** True once somebody else may ask the provider, by the age of the lease in this process. */
+  isOver(): boolean
   /** False: it is not ours any more, and nothing was written. */
   write(sql: Sql, pair: NewPair): Promise<boolean>
   /** The provider refuses to refresh. False: not ours any more. */
@@ -108,24 +108,27 @@ const leaseMs = 30_000
 
 /**
  * Undefined while somebody else has it, or where the row is not as it was read. One statement, no open
- * transaction.
+ * transaction. For others the database's clock says when it is over: those of processes differ by more than
+ * it lasts. `elapsed`: milliseconds, for ages.
  */
 export async function takeLease(
   sql: Sql,
   { id, lease: seenLease }: Pick<ConnectionRow, 'id' | 'lease'>,
-  now: number,
+  elapsed: () => number,
 ): Promise<Lease | undefined> {
+  // Before the statement: it is over here no later than for others.
+  const takenAt = elapsed()
   const [row] = await sql.query<{ lease: number }>(
-    `update connections set lease = lease + 1, leased_until = $3
-     where id = $1 and lease = $2 and state = 'live' and (leased_until is null or leased_until <= $4)
+    `update connections set lease = lease + 1, leased_until = now() + make_interval(secs => $3)
+     where id = $1 and lease = $2 and state = 'live' and (leased_until is null or leased_until <= now())
      returning lease`,
-    [id, seenLease, new Date(now + leaseMs), new Date(now)],
+    [id, seenLease, leaseMs / 1_000],
   )
   if (row === undefined) return undefined
   const { lease } = row
   const isOurs = `id = $1 and lease = $2 and state = 'live'`
   return {
-    until: now + leaseMs,
+    isOver: () => elapsed() - takenAt >= leaseMs,
     async write(transaction, { sealed, key, tokenExpiresAt, refreshable, scopes, sealedAt }) {
       // The number passes on with it: whoever read the row while this was under way would else take the next
       // one with the pair before, which the provider does not take a second time.

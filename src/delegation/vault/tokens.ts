@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type RecordActor, record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
+import { ownElapsed } from '../../kernel/elapsed.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
 import type { Database, Sql, SqlValue } from '../../store/sql.ts'
@@ -46,6 +47,8 @@ export interface LiveTokensDeps {
   readonly clients: ProviderClients
   readonly clock: Clock
   readonly log: Log
+  /** For ages, in milliseconds. Default: this process's (kernel/elapsed.ts). */
+  readonly elapsed?: () => number
   /** Tests end the process here. */
   readonly step?: (name: string) => Promise<void>
 }
@@ -66,7 +69,8 @@ const pauseMs = 50
  * not written at all.
  */
 export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
-  const { database, envelope, clients, clock, log, step = async () => undefined } = deps
+  const { database, envelope, clients, clock, log } = deps
+  const { elapsed = ownElapsed, step = async () => undefined } = deps
   const flights = new Map<string, Promise<ConnectionRow>>()
 
   const assuredClient = (row: ConnectionRow): ProviderClient => {
@@ -87,7 +91,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
     for (let waited = 0; ; waited += pauseMs) {
       const row = await usable(old.id)
       if (row.sealed_at.getTime() !== old.sealed_at.getTime()) return row
-      const lease = await takeLease(database, row, clock.now())
+      const lease = await takeLease(database, row, elapsed)
       if (lease !== undefined) return refresh(row, lease, recordedAs)
       if (waited >= waitMsMax) throw unavailable('somebody else is refreshing it')
       await sleep(pauseMs)
@@ -108,7 +112,11 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
     if (refreshToken === undefined) return broken(row, lease, recordedAs)
     await step('leased')
     // Stood still until somebody else may have asked: a token that is used twice is taken for a stolen one.
-    if (clock.now() >= lease.until) return renewed(row, recordedAs)
+    if (lease.isOver()) {
+      // Nobody else may have come: then it would keep us waiting ourselves.
+      await lease.giveBack()
+      return renewed(row, recordedAs)
+    }
     const granted = await client.refresh(refreshToken, row.scopes)
     await step('refreshed')
     if (granted.ok) return keep(row, lease, recordedAs, granted.value)

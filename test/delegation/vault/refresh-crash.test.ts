@@ -40,11 +40,11 @@ afterAll(() => double?.[Symbol.asyncDispose]())
 
 /** The account is there whatever happened, and what is sealed opens. */
 async function survived(
-  { database, envelope, clock, connections }: Awaited<ReturnType<typeof openVaultParts>>,
+  { database, envelope, pass, connections }: Awaited<ReturnType<typeof openVaultParts>>,
   outcome: 'works' | 'reconnect_required',
 ): Promise<void> {
   // The lease of whoever died is over.
-  clock.move(31_000)
+  await pass(31_000)
   const next = connections.withToken('c_1', async (token) => token, { recordedAs })
   const said = await next.then(
     (token) => (double.issued.includes(token) ? 'works' : 'another token'),

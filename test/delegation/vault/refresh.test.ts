@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { readRow, takeLease } from '../../../src/delegation/vault/rows.ts'
 import type { Database } from '../../../src/store/sql.ts'
@@ -52,6 +53,27 @@ describeDatabases('an access token that is over', (kind) => {
     expect(refreshes(requestsBefore)).toHaveLength(1)
   })
 
+  test.each([
+    ['behind', -240_000, 0],
+    ['right', 0, 240_000],
+  ])(
+    'is refreshed once where the clock of who asks is %s, and another one minutes ahead of it',
+    async (_, firstMs, otherMs) => {
+      const apart = (ms: number) => vaultParts.process({ clock: { now: () => vaultParts.clock.now() + ms } })
+      await vaultParts.put({ tokens: double.grant(), endsIn: -600 })
+      const answer = double.holdTokens()
+      const requestsBefore = double.tokenRequests.length
+      const using = used(apart(firstMs))
+      await expect.poll(() => refreshes(requestsBefore).length).toBe(1)
+      const usingToo = used(apart(otherMs))
+      // Long enough for it to have looked at the lease several times.
+      await delay(500)
+      answer()
+      expect(await usingToo).toBe(await using)
+      expect(refreshes(requestsBefore)).toHaveLength(1)
+    },
+  )
+
   test('is not refreshed a second time by whoever looked while the first time was under way', async () => {
     await vaultParts.put({ tokens: double.grant(), endsIn: -1 })
     const answer = double.holdTokens()
@@ -61,7 +83,7 @@ describeDatabases('an access token that is over', (kind) => {
     const seen = await readRow(database, 'c_1')
     answer()
     await using
-    expect(seen && (await takeLease(database, seen, vaultParts.clock.now() + 60_000))).toBeUndefined()
+    expect(seen && (await takeLease(database, seen, vaultParts.clock.now))).toBeUndefined()
   })
 
   test('is refreshed before it ends, and the new pair is there before it is used', async () => {
@@ -172,10 +194,23 @@ describeDatabases('an access token that is over', (kind) => {
       }),
     )
     await there.promise
-    vaultParts.clock.move(30_000)
+    await vaultParts.pass(30_000)
     const token = await used()
     goesOn.resolve()
     expect(await standing).toBe(token)
+    expect(refreshes(requestsBefore)).toHaveLength(1)
+  })
+
+  test('is refreshed at once by who stood still with the lease where nobody else came', async () => {
+    await vaultParts.put({ tokens: double.grant(), endsIn: -1 })
+    const requestsBefore = double.tokenRequests.length
+    let stands = 1
+    const standing = vaultParts.process({
+      async step(name) {
+        if (name === 'leased' && stands-- > 0) vaultParts.clock.move(30_000)
+      },
+    })
+    expect(await used(standing)).toMatch(/^at_/)
     expect(refreshes(requestsBefore)).toHaveLength(1)
   })
 

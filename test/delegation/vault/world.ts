@@ -11,6 +11,7 @@ import { createLocalKeys } from '../../../src/delegation/vault/keys.ts'
 import { createProvider, type ProviderEntry, type Rule } from '../../../src/delegation/vault/provider.ts'
 import { createProviderClient } from '../../../src/delegation/vault/provider-client.ts'
 import { createLiveTokens, type LiveTokensDeps } from '../../../src/delegation/vault/tokens.ts'
+import type { Clock } from '../../../src/kernel/clock.ts'
 import type { Principal } from '../../../src/kernel/principal.ts'
 import { createSystemFetch, type GuardedFetch } from '../../../src/outbound/guarded-fetch.ts'
 import type { Database } from '../../../src/store/sql.ts'
@@ -63,7 +64,10 @@ export async function openVaultParts(
     step = async () => undefined,
     own = database,
     outbound,
+    clock: ownClock = clock,
   }: {
+    /** Default: the one of them all. */
+    readonly clock?: Clock
     readonly sealing?: Envelope
     /** Its connections to the database. */
     readonly own?: Database
@@ -75,11 +79,26 @@ export async function openVaultParts(
       database: own,
       envelope: sealing,
       clients: new Map([[provider.name, ownClient]]),
-      clock,
+      clock: ownClock,
       log,
+      elapsed: clock.now,
       step,
     })
-    return createConnections({ sql: own, clock, providers: [provider], tokens, randomBytes, publicUrl })
+    return createConnections({
+      sql: own,
+      clock: ownClock,
+      providers: [provider],
+      tokens,
+      randomBytes,
+      publicUrl,
+    })
+  }
+  /** As time does, to these processes and to the leases in the database. */
+  async function pass(ms: number): Promise<void> {
+    clock.move(ms)
+    await database.query('update connections set leased_until = leased_until - make_interval(secs => $1)', [
+      ms / 1_000,
+    ])
   }
   const agents = createAgents({ sql: database, clock })
   for (const id of ['research-bot', 'other-bot'])
@@ -132,6 +151,7 @@ export async function openVaultParts(
     client,
     agents,
     logged,
+    pass,
     process,
     connections: process(),
     put,

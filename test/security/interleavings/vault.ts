@@ -9,8 +9,8 @@ import { rowsOf, sends, type Two } from './two.ts'
 /** Refreshes whatever another refreshes just now. */
 export const refreshesBesideOthers = sends((text) =>
   text.replace(
-    ` and lease = $2 and state = 'live' and (leased_until is null or leased_until <= $4)`,
-    ' and $2::int is not null and $4::timestamptz is not null',
+    ` and lease = $2 and state = 'live' and (leased_until is null or leased_until <= now())`,
+    ' and $2::int is not null',
   ),
 )
 
@@ -60,7 +60,7 @@ export async function openRefreshes(two: Two, double: ProviderDouble): Promise<P
         B: () => use(workers.B, mark),
         look: async () => ({ ...(await rowsOf(database, rows)), asked: refreshes() }),
         held: () => rowsOf(database, { connections: ['id', id] }),
-        timePasses: async () => vault.clock.move(leaseMs),
+        timePasses: async () => vault.pass(leaseMs),
         async end({ A, B }, said) {
           const [row] = await database.query<{ state: string }>(
             'select state from connections where id = $1',
