@@ -33,7 +33,7 @@ import type { ComposeContext } from './context.ts'
 /** Of the wiring's context, what authorization takes. */
 export type AuthzDeps = Pick<
   ComposeContext,
-  'config' | 'infrastructure' | 'database' | 'log' | 'now' | 'newTxn'
+  'config' | 'infrastructure' | 'database' | 'log' | 'now' | 'elapsed' | 'newTxn'
 >
 
 /** The model in force, OpenFGA behind its port, the replica of its tuples, and the gate. */
@@ -74,7 +74,7 @@ const modelPollMs = 500
 
 /** Deploys the model where it is missing, and opens the gate, the index and their helpers. */
 export async function openAuthz(dependencies: AuthzDeps): Promise<Authz> {
-  const { config, database, log, now } = dependencies
+  const { config, database, log, now, elapsed } = dependencies
   const dsl = await readFile(new URL('../../model.fga', import.meta.url), 'utf8')
   const allowListFile = await readAllowListFile()
   const deployed = await deploy(
@@ -102,13 +102,14 @@ export async function openAuthz(dependencies: AuthzDeps): Promise<Authz> {
       detail: 'model.fga and model.allow-list.yaml are not what is in force; they change nothing',
     })
   const maybeSecondary = config.openfga?.maybeSecondary === true
-  const verdictCache = createVerdictCache({ now, ttlMs: config.verdictTtlMs })
+  const verdictCache = createVerdictCache({ now, elapsed, ttlMs: config.verdictTtlMs })
   const openfga = createFga(dependencies.infrastructure.openfga, deployed.storeId, activeModel.idInForce)
   const index = stack.use(
     createPermissionIndex({
       fga: openfga,
       storage: createStorage(database, deployed.storeId),
       now,
+      elapsed,
       log,
       pollMs: config.indexPollMs,
       rememberMs: Math.max(leastRememberMs, 2 * config.openfgaCacheTtlMs),

@@ -31,6 +31,7 @@ import { consoleRoutes } from '../http/routes/service/console.ts'
 import { docsRoutes } from '../http/routes/service/docs.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import { createBoss } from '../jobs/boss.ts'
+import { ownElapsed } from '../kernel/elapsed.ts'
 import { startRecurring } from '../kernel/recurring.ts'
 import { retireGenerations } from '../retrieval/chunk-index/postgres/retire-generations.ts'
 import type { RankingStatistics } from '../retrieval/ranking/renew.ts'
@@ -78,6 +79,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
     database,
     boss,
     now,
+    elapsed: given.elapsed ?? ownElapsed,
     newTxn,
     keysDir: join(config.home, 'keys'),
   }

@@ -13,6 +13,8 @@ export interface ComposeOptions {
   readonly config: Config
   readonly infrastructure: Infrastructure
   readonly clock: Clock
+  /** For ages, in milliseconds. Default: this process's (kernel/elapsed.ts). */
+  readonly elapsed?: () => number
   readonly log: Log
   /** For what settings name: the keys of trusted issuers, the search engine. */
   readonly fetch: Fetch
@@ -39,6 +41,8 @@ export interface ComposeContext extends Omit<ComposeOptions, 'outboundTo'> {
   /** Of all queues. */
   readonly boss: Boss
   readonly now: () => number
+  /** For ages, in milliseconds. */
+  readonly elapsed: () => number
   readonly newTxn: () => string
   /** Folder of the keys that this deployment makes for itself. */
   readonly keysDir: string

@@ -24,7 +24,6 @@ import { type KeyRing, openKeyRing } from '../delegation/tokens/signing-key.ts'
 import { createTokenJudge, type Verifier } from '../delegation/tokens/verify.ts'
 import type { App } from '../http/env.ts'
 import { agentRoutes, hostRoutes } from '../http/routes/security/agents.ts'
-import { createElapsed } from '../kernel/elapsed.ts'
 import { loadSecret } from '../store/secret.ts'
 import type { ApiAccess } from './api-access.ts'
 import type { ComposeContext } from './context.ts'
@@ -33,7 +32,7 @@ import type { ComposeContext } from './context.ts'
 export interface DelegationDeps
   extends Pick<
     ComposeContext,
-    'config' | 'database' | 'clock' | 'log' | 'fetch' | 'now' | 'newTxn' | 'keysDir'
+    'config' | 'database' | 'clock' | 'log' | 'fetch' | 'now' | 'elapsed' | 'newTxn' | 'keysDir'
   > {
   readonly fga: Fga
   readonly index: Pick<FollowingIndex, 'logWentBack' | 'isLogDoubted' | 'firstLook' | 'catchUp' | 'rebuild'>
@@ -72,10 +71,9 @@ export interface DelegationPart extends AsyncDisposable {
 
 /** Opens tokens, registries, delegations and revocation. */
 export async function openDelegation(dependencies: DelegationDeps): Promise<DelegationPart> {
-  const { config, database, fga, index, clock, log, now, newTxn, keysDir } = dependencies
+  const { config, database, fga, index, clock, log, now, elapsed, newTxn, keysDir } = dependencies
   await using stack = new AsyncDisposableStack()
   const keys = await openKeyRing(keysDir, clock)
-  const elapsed = createElapsed(clock.now)
   const agents = createAgents({ sql: database, clock })
   const persons = createPersons({ trustedIssuers: config.trustedIssuers })
   const administrators = createAdministrators({ sql: database, persons, clock })

@@ -4,6 +4,7 @@ import { shareName } from '../authz/index/share.ts'
 import { createMetrics, indexDetails, observeIndex } from '../http/metrics.ts'
 import { hostsOf } from '../http/middleware/frame.ts'
 import { createOps } from '../http/ops.ts'
+import { ownElapsed } from '../kernel/elapsed.ts'
 import type { Listening } from '../kernel/listening.ts'
 import { startRecurring } from '../kernel/recurring.ts'
 import { createSnapshots } from '../retrieval/access-filter/snapshots.ts'
@@ -35,7 +36,7 @@ export async function composeNominator(
   const credentials = await readCredentials(config, 'nominator')
   await using stack = new AsyncDisposableStack()
   const { active, fga, index } = stack.use(
-    await openAuthz({ config, infrastructure, database, log, now, newTxn }),
+    await openAuthz({ config, infrastructure, database, log, now, elapsed: ownElapsed, newTxn }),
   )
   stack.use(startRecurring(log, 'nominator_recovery', recoveryMs, followRecoveries(database, index)))
   const corpus = stack.use(createCorpus({ database, log, newForMs: 0 }))

@@ -1,5 +1,5 @@
 import { generateKeyPair, SignJWT } from 'jose'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { startTestIssuer, type TestIssuer } from '../support/issuer.ts'
 import { openWorld, type World } from '../support/world.ts'
 
@@ -173,6 +173,28 @@ test('in the demo a trusted issuer elsewhere is unknown, and tokens for MCP are 
   expect(await statuses(demo, await issuer.token())).toEqual(['401 invalid_token'])
   const mcp = await demo.token({ user: 'anne', resource: 'mcp' })
   expect(await statuses(demo, mcp)).toEqual(['401 invalid_token'])
+})
+
+test('a key that its issuer took back lets nobody in after a sleep, also where the clock was set back before', async () => {
+  await using own = await startTestIssuer()
+  await using service = await openWorld({
+    env: { REMIT_DEMO: 'false', TRUSTED_ISSUERS: JSON.stringify([own.entry()]) },
+  })
+  const token = await own.token()
+  const status = async () => (await service.call('GET', '/collections', { token })).status
+  expect(await status()).toBe(200)
+  await own.rotate()
+  expect(await status()).toBe(200)
+  const hour = 3_600_000
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() - hour })
+  try {
+    // Looks at the clock, as it does by itself; nobody shows a token meanwhile.
+    await service.service.index.catchUp()
+    vi.setSystemTime(Date.now() + hour)
+    await expect.poll(status, { timeout: 10_000 }).toBe(401)
+  } finally {
+    vi.useRealTimers()
+  }
 })
 
 test('what was refused changed nothing', async () => {

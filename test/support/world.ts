@@ -11,6 +11,7 @@ import { compose, type Service } from '../../src/compose/compose.ts'
 import type { Infrastructure } from '../../src/compose/infrastructure.ts'
 import { type Config, loadConfig } from '../../src/config/config.ts'
 import type { Embedder } from '../../src/embed/embedder.ts'
+import { createElapsed } from '../../src/kernel/elapsed.ts'
 import { AppError } from '../../src/kernel/errors.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
 import type { GuardedFetch } from '../../src/outbound/guarded-fetch.ts'
@@ -127,6 +128,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     config,
     infrastructure,
     clock: { now },
+    ...(options.now && { elapsed: createElapsed(now) }),
     log,
     fetch: options.fetch ?? fetch,
     outboundTo: outbound === undefined ? createSystemFetch : () => outbound,
