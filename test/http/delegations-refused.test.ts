@@ -103,6 +103,19 @@ describe('/delegations lets in', () => {
     }
   })
 
+  test('no change either where the clock was set back since the sign-in', async () => {
+    const signedIn = await openOwnBrowser(world, 'anne')
+    offset = -3_600_000
+    try {
+      expect(await refusal(await signedIn.send('POST', '/delegations', { body: body() }))).toEqual([
+        401,
+        'insufficient_user_authentication',
+      ])
+    } finally {
+      offset = 0
+    }
+  })
+
   test('nobody 8 hours after the sign-in, and the session is swept', async () => {
     const old = await openOwnBrowser(world, 'dan')
     offset = 8 * 3_600_000 + 1_000

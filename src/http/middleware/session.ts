@@ -2,6 +2,7 @@ import type { MiddlewareHandler } from 'hono'
 import type { AccountNews } from '../../delegation/people/account-news.ts'
 import type { BrowserSession, Sessions } from '../../delegation/people/sessions.ts'
 import { assertNotAborted } from '../../kernel/assert-not-aborted.ts'
+import { isWithin } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { AppContext, AppEnv } from '../env.ts'
@@ -40,7 +41,8 @@ export interface RequireSession {
 const recentMs = 15 * 60_000
 
 /** Whether whoever signed in then may change something now. */
-export const isRecent = (signedInAt: Date, now: number): boolean => now - signedInAt.getTime() <= recentMs
+export const isRecent = (signedInAt: Date, now: number): boolean =>
+  isWithin(recentMs, signedInAt.getTime(), now)
 
 /**
  * Demands the person's own browser session. A request with an Authorization header is refused whatever it

@@ -1,6 +1,7 @@
 import { z } from '@hono/zod-openapi'
 import type { Ingest } from '../../ingest/ingest.ts'
 import type { JobNote, JobView } from '../../ingest/job-store.ts'
+import { isWithin } from '../../kernel/clock.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Principal } from '../../kernel/principal.ts'
@@ -158,7 +159,10 @@ export type IsAdministrator = (subject: FgaObject) => Promise<boolean>
 
 const signInSecondsMax = 15 * 60
 
-/** Refuses a person without the row, and one whose sign-in is older than 15 minutes or not told. */
+/**
+ * Refuses a person without the row, and one whose sign-in is older than 15 minutes, further ahead than clocks
+ * differ, or not told.
+ */
 export async function assertAdministrator(
   principal: Principal,
   isAdministrator: IsAdministrator,
@@ -171,7 +175,10 @@ export async function assertAdministrator(
   ) {
     throw new AppError('forbidden', { public: 'Only an administrator may do this.' })
   }
-  if (principal.authTime === undefined || now / 1_000 - principal.authTime > signInSecondsMax) {
+  if (
+    principal.authTime === undefined ||
+    !isWithin(signInSecondsMax * 1_000, principal.authTime * 1_000, now)
+  ) {
     throw new AppError('insufficient_user_authentication', {
       challenge: { maxAgeSeconds: signInSecondsMax },
     })
