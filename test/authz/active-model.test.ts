@@ -99,6 +99,21 @@ test('a model that could not be looked for in time is asked about no more, also 
   }
 })
 
+test('after a sleep nobody is answered by the model from before, until it was looked for again', async () => {
+  const model = follow(1e9)
+  await model.refresh()
+  expect(attempt(model.idInForce)).toBe('one')
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 3_600_000 })
+  try {
+    expect(model.isKnown).toBe(false)
+    expect(attempt(model.idInForce)).toBe('authorization_unavailable')
+    await model.refresh()
+    expect(attempt(model.idInForce)).toBe('one')
+  } finally {
+    vi.useRealTimers()
+  }
+})
+
 test('a refresh that failed is tried again by itself, nobody is answered meanwhile, and all are told once', async () => {
   const model = followModel({
     sql: database,

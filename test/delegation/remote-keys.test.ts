@@ -142,6 +142,20 @@ describe('an issuer’s keys', () => {
     expect(await keys(header)).toEqual({ ok: false, reason: 'unknown_key' })
   })
 
+  test('are asked for again after a sleep, by the clock that the process has', async () => {
+    await using issuer = await startTestIssuer()
+    const keys = remoteKeys({ issuer: issuer.issuer, fetch })
+    expect((await keys(header)).ok).toBe(true)
+    await issuer.rotate()
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 600_000 })
+    try {
+      expect(keys.edition()).toBeUndefined()
+      expect(await keys(header)).toEqual({ ok: false, reason: 'unknown_key' })
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
   test('are asked for again a second after a failure, also where the clock was set back meanwhile', async () => {
     let isAway = true
     await using served = await withAnswer((_, response) => {

@@ -69,6 +69,19 @@ describeDatabases('the corpus in memory', (kind) => {
     expect(corpus.current()?.publicationOf(docNo + 1)).toBe(0)
   })
 
+  test('is not worked with after a sleep, until it was looked at again', async () => {
+    const corpus = await follow(database, { staleAfterMs: 60_000 })
+    expect(corpus.current()).toBeDefined()
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 3_600_000 })
+    try {
+      expect(corpus.current()).toBeUndefined()
+      await corpus.refresh()
+      expect(corpus.current()).toBeDefined()
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
   test('holds what is live, with its exact counts, and tells what came and went', async () => {
     const first = await insert(database, 'first', 3)
     await insert(database, 'hidden', 0)
