@@ -4,7 +4,7 @@ import { openRestoreDetection, readMarker } from '../../src/delegation/recovery/
 import { openRevocationFeed } from '../../src/delegation/revocation/revocation-feed.ts'
 import { createRevocations } from '../../src/delegation/revocation/revocations.ts'
 import { needsOpenfga, needsPostgres } from '../support/native.ts'
-import { openMigrated } from './world.ts'
+import { movableClock, openMigrated } from './world.ts'
 import { openFga } from './world-fga.ts'
 import { clock, dyingOn, openCopies } from './world-recovery.ts'
 
@@ -180,6 +180,27 @@ test('what is revoked is soon beyond forgetting: the number is raised for it wit
     { reason: 'tests' },
   )
   await expect.poll(() => markers(fga)).toEqual(['agent:epoch.1'])
+  await authority[Symbol.asyncDispose]()
+  await epoch[Symbol.asyncDispose]()
+  await database.close()
+})
+
+test('what was recorded is soon beyond forgetting also where the clock was set back', async () => {
+  const database = await openMigrated()
+  const own = movableClock()
+  const fga = await openFga(database, own)
+  const authority = await openRevocationFeed({ database, log: () => undefined })
+  await using epoch = await openRestoreDetection({
+    database,
+    fga,
+    authority,
+    clock: own,
+    log: () => undefined,
+    isApart: true,
+    everyMs: 20,
+  })
+  own.move(-3_600_000)
+  await expect.poll(() => markers(fga), { timeout: 10_000 }).toEqual(['agent:epoch.1'])
   await authority[Symbol.asyncDispose]()
   await epoch[Symbol.asyncDispose]()
   await database.close()

@@ -200,7 +200,7 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     if (!isSound() || waiting.length > 0) return check()
     if (!isApart) return
     const changed = authority.current !== undefined && authority.current !== state.seenVersion
-    const isDue = clock.now() - state.raisedAt >= activityMs
+    const isDue = Math.abs(clock.now() - state.raisedAt) >= activityMs
     if (isDue && !changed && state.raisedFor === (await activity(database))) {
       state.raisedAt = clock.now()
       return check()

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { ownElapsed } from '../../../kernel/elapsed.ts'
 import { createLru } from '../../../kernel/lru.ts'
 import { OutboundError } from '../../../outbound/error.ts'
 import type { GuardedFetch } from '../../../outbound/guarded-fetch.ts'
@@ -28,9 +29,11 @@ export interface ClientDocuments {
   get(clientId: string): Promise<ClientDocument | undefined>
 }
 
-export interface ClientDocumentsDeps extends Pick<Runtime, 'clock' | 'log'> {
+export interface ClientDocumentsDeps extends Pick<Runtime, 'log'> {
   /** Refuses addresses that are not public, redirects included, as answers. */
   readonly outbound: GuardedFetch
+  /** For ages, in milliseconds. Default: this process's (kernel/elapsed.ts). */
+  readonly elapsed?: () => number
 }
 
 const freshMs = 5 * 60_000
@@ -51,7 +54,11 @@ interface Kept {
  * client that proves itself by nothing but its redirect addresses: keys of strangers prove no more, and would
  * be one more thing to fetch. NOT used: its own title, logo and other words.
  */
-export function createClientDocuments({ outbound, clock, log }: ClientDocumentsDeps): ClientDocuments {
+export function createClientDocuments({
+  outbound,
+  log,
+  elapsed = ownElapsed,
+}: ClientDocumentsDeps): ClientDocuments {
   const cachedDocuments = createLru<Kept>({ entriesMax: documentsMax })
   const pendingFetches = new Map<string, Promise<ClientDocument | undefined>>()
 
@@ -65,13 +72,13 @@ export function createClientDocuments({ outbound, clock, log }: ClientDocumentsD
       const found = status === 200 ? parse(url, clientId, body) : undefined
       if (found === undefined) log('client_document_refused', { host: url.host, status })
       if (found === undefined) cachedDocuments.delete(clientId)
-      else cachedDocuments.set(clientId, { found, at: clock.now() })
+      else cachedDocuments.set(clientId, { found, at: elapsed() })
       return found
     } catch (error) {
       if (!(error instanceof OutboundError)) throw error
       log('client_document_refused', { host: url.host, reason: error.reason })
       const isAway = error.reason === 'unreachable' || error.reason === 'timed_out'
-      return isAway && cachedDocument !== undefined && clock.now() - cachedDocument.at < keptMs
+      return isAway && cachedDocument !== undefined && elapsed() - cachedDocument.at < keptMs
         ? cachedDocument.found
         : undefined
     }
@@ -82,8 +89,7 @@ export function createClientDocuments({ outbound, clock, log }: ClientDocumentsD
       const url = addressOf(clientId)
       if (url === undefined) return undefined
       const cachedDocument = cachedDocuments.peek(clientId)
-      if (cachedDocument !== undefined && clock.now() - cachedDocument.at < freshMs)
-        return cachedDocument.found
+      if (cachedDocument !== undefined && elapsed() - cachedDocument.at < freshMs) return cachedDocument.found
       const going =
         pendingFetches.get(clientId) ?? read(url, clientId).finally(() => pendingFetches.delete(clientId))
       pendingFetches.set(clientId, going)

@@ -1,17 +1,22 @@
 import { describe, expect, test } from 'vitest'
 import { createClientDocuments } from '../../../../src/delegation/oauth/cimd/documents.ts'
+import { createElapsed } from '../../../../src/kernel/elapsed.ts'
 import { createSystemFetch } from '../../../../src/outbound/guarded-fetch.ts'
 import { clientId, document, openWeb, redirectUri } from './web.ts'
 
 function open(outbound = openWeb()) {
-  const clock = { at: 1_000_000, now: () => clock.at }
+  const clock = { at: 1_000_000, steady: 0 }
+  const elapsed = createElapsed(
+    () => clock.at,
+    () => clock.steady,
+  )
   const logged: object[] = []
   const log = (event: string, fields?: object) => logged.push({ event, ...fields })
   return {
     web: outbound,
     clock,
     logged,
-    documents: createClientDocuments({ outbound: outbound.fetch, clock, log }),
+    documents: createClientDocuments({ outbound: outbound.fetch, elapsed, log }),
   }
 }
 
@@ -35,6 +40,19 @@ describe('a document', () => {
     clock.at += 5 * 60_000
     await documents.get(clientId)
     expect(web.asked).toHaveLength(2)
+  })
+
+  test('is asked for once in five minutes also where the clock was set back meanwhile', async () => {
+    const { web, clock, documents } = open()
+    web.at.set(clientId, document())
+    await documents.get(clientId)
+    clock.at -= 3_600_000
+    await documents.get(clientId)
+    expect(web.asked).toHaveLength(1)
+    clock.at += 5 * 60_000
+    clock.steady += 5 * 60_000
+    web.at.delete(clientId)
+    expect(await documents.get(clientId)).toBeUndefined()
   })
 
   test('that was taken away is gone after that; a host that is away for a while changes nothing for a day', async () => {
@@ -140,7 +158,6 @@ describe('a document', () => {
     const logged: object[] = []
     const documents = createClientDocuments({
       outbound: createSystemFetch([]),
-      clock: { now: Date.now },
       log: (_, fields) => logged.push(fields ?? {}),
     })
     expect(await documents.get(address)).toBeUndefined()

@@ -148,7 +148,7 @@ describe('a host that is disabled', () => {
 
   test('may be any that a document can be at, whatever character is in its name', async () => {
     const log = () => undefined
-    const documents = createClientDocuments({ outbound: web.fetch, clock: { now: Date.now }, log })
+    const documents = createClientDocuments({ outbound: web.fetch, log })
     const { deniedHosts } = world.service
     const characters = Array.from({ length: 0x7f - 0x21 }, (_, at) => String.fromCharCode(0x21 + at)).filter(
       (one) => one !== '.',
