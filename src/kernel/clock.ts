@@ -13,7 +13,7 @@ export const clocksApartMs = 300_000
  * Whether `at` is at most `ms` before `now`, all in milliseconds. False too where it is further ahead than
  * clocks differ: this one was set back, and nobody can tell how long ago it was.
  */
-export const isWithin = (ms: number, at: number, now: number): boolean =>
+export const isNoOlderThan = (ms: number, at: number, now: number): boolean =>
   now - at <= ms && now - at >= -clocksApartMs
 
 /** The machine's clock, in milliseconds since the epoch. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { clocksApartMs, isWithin } from '../../src/kernel/clock.ts'
+import { clocksApartMs, isNoOlderThan } from '../../src/kernel/clock.ts'
 
 const now = 1_800_000_000_000
 
@@ -12,6 +12,6 @@ describe('what was at most a minute ago', () => {
     ['further ahead: the clock was set back since', -clocksApartMs - 1, false],
     ['at no time', Number.NaN, false],
   ])('is told of what was %s', (_, ageMs, expected) => {
-    expect(isWithin(60_000, now - ageMs, now)).toBe(expected)
+    expect(isNoOlderThan(60_000, now - ageMs, now)).toBe(expected)
   })
 })

@@ -2,7 +2,7 @@ import type { MiddlewareHandler } from 'hono'
 import type { AccountNews } from '../../delegation/people/account-news.ts'
 import type { BrowserSession, Sessions } from '../../delegation/people/sessions.ts'
 import { assertNotAborted } from '../../kernel/assert-not-aborted.ts'
-import { isWithin } from '../../kernel/clock.ts'
+import { isNoOlderThan } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { AppContext, AppEnv } from '../env.ts'
@@ -42,7 +42,7 @@ const recentMs = 15 * 60_000
 
 /** Whether whoever signed in then may change something now. */
 export const isRecent = (signedInAt: Date, now: number): boolean =>
-  isWithin(recentMs, signedInAt.getTime(), now)
+  isNoOlderThan(recentMs, signedInAt.getTime(), now)
 
 /**
  * Demands the person's own browser session. A request with an Authorization header is refused whatever it

@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi'
 import type { Ingest } from '../../ingest/ingest.ts'
 import type { JobNote, JobView } from '../../ingest/job-store.ts'
-import { isWithin } from '../../kernel/clock.ts'
+import { isNoOlderThan } from '../../kernel/clock.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Principal } from '../../kernel/principal.ts'
@@ -177,7 +177,7 @@ export async function assertAdministrator(
   }
   if (
     principal.authTime === undefined ||
-    !isWithin(signInSecondsMax * 1_000, principal.authTime * 1_000, now)
+    !isNoOlderThan(signInSecondsMax * 1_000, principal.authTime * 1_000, now)
   ) {
     throw new AppError('insufficient_user_authentication', {
       challenge: { maxAgeSeconds: signInSecondsMax },
