@@ -114,33 +114,6 @@ test('after a sleep nobody is answered by the model from before, until it was lo
   }
 })
 
-test('a connection that never answers holds the model for no longer than one read may take', async () => {
-  const hung = Promise.withResolvers<never[]>()
-  let isFirst = true
-  const model = followModel({
-    sql: {
-      query(text, values) {
-        if (!isFirst) return database.query(text, values)
-        isFirst = false
-        return hung.promise
-      },
-    },
-    storeId: 's',
-    first: version('one'),
-    pollMs: 20,
-    readMaxMs: 50,
-    log: (event) => logged.push(event),
-  })
-  models.push(model)
-  await pin('two')
-  try {
-    await expect.poll(() => model.current.id, { interval: 20, timeout: 10_000 }).toBe('two')
-    expect(logged).toEqual(['model_unread', 'model_changed'])
-  } finally {
-    hung.resolve([])
-  }
-})
-
 test('a refresh that failed is tried again by itself, nobody is answered meanwhile, and all are told once', async () => {
   const model = followModel({
     sql: database,

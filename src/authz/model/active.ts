@@ -3,7 +3,6 @@ import { AppError } from '../../kernel/errors.ts'
 import { createFollower } from '../../kernel/follower.ts'
 import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
-import { withTimeout } from '../../kernel/with-timeout.ts'
 import type { Sql } from '../../store/sql.ts'
 import { type ModelVersion, readPin, readVersion } from './pin.ts'
 
@@ -46,8 +45,6 @@ export interface ActiveModelOptions {
   readonly staleAfterMs?: number
   /** Milliseconds until the next try after a `refresh` that failed. Default 500. */
   readonly retryMs?: number
-  /** Milliseconds for a read, where it is polled; its answer counts for nothing after. Default 5 s. */
-  readonly readMaxMs?: number
   /** For ages, in milliseconds. Default: this process's (kernel/elapsed.ts). */
   readonly elapsed?: () => number
   readonly log: Log
@@ -65,7 +62,6 @@ export function followModel(options: ActiveModelOptions): ActiveModel {
     pollMs,
     staleAfterMs = 5_000,
     retryMs = 500,
-    readMaxMs = 5_000,
     elapsed = ownElapsed,
     log,
   } = options
@@ -80,10 +76,7 @@ export function followModel(options: ActiveModelOptions): ActiveModel {
     !isUnsure && (pollMs === undefined || elapsed() - (follower.readAt ?? openedAt) <= staleAfterMs)
 
   async function checkPin(): Promise<void> {
-    const reading = readPin(sql)
-    // A half-open connection answers nothing for a quarter of an hour: the next poll takes another.
-    const pin = await (pollMs === undefined ? reading : withTimeout(readMaxMs, reading, null))
-    if (pin === null) throw new Error('the database does not answer')
+    const pin = await readPin(sql)
     if (pin?.store_id !== storeId) throw new Error('the database belongs to another store now')
     if (pin.model_id !== announcedId) await change(pin.model_id)
     isUnsure = false
