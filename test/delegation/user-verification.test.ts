@@ -37,7 +37,12 @@ test.each<[string, readonly string[]]>([
 
 test('a verification counts for five minutes, and none does not', () => {
   const verifiedAt = new Date(1_000_000)
-  expect(isVerifiedNow({ verifiedAt }, 1_000_000 + verificationMs - 1)).toBe(true)
-  expect(isVerifiedNow({ verifiedAt }, 1_000_000 + verificationMs)).toBe(false)
+  expect(isVerifiedNow({ verifiedAt }, 1_000_000 + verificationMs)).toBe(true)
+  expect(isVerifiedNow({ verifiedAt }, 1_000_000 + verificationMs + 1)).toBe(false)
   expect(isVerifiedNow({}, 1_000_000)).toBe(false)
+})
+
+test('a verification that is to come, since the clock was set back, does not count', () => {
+  const verifiedAt = new Date(100_000_000)
+  expect(isVerifiedNow({ verifiedAt }, 100_000_000 - 3_600_000)).toBe(false)
 })

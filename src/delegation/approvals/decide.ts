@@ -5,6 +5,7 @@ import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import type { BrowserSession } from '../people/sessions.ts'
 import { atPages } from '../people/sign-ins.ts'
+import { verificationMs } from '../people/user-verification.ts'
 import { type Approval, isOpen } from './approval.ts'
 import { blockAgent, ofSameHost } from './blocks.ts'
 import { questionsMax } from './request-approval.ts'
@@ -80,8 +81,6 @@ export interface DecideDeps extends ViewDeps {
 
 /** Characters of a person's words to an agent. */
 export const textMax = 500
-/** Milliseconds for which a verification of the person counts for a decision: five minutes. */
-export const verifiedMsMax = 5 * 60_000
 
 /**
  * Decides for the one whose approval it is, on exactly what they saw. One conditional update makes it count,
@@ -202,7 +201,7 @@ async function undone(task: Promise<void>): Promise<boolean> {
 /** A clock that was set back proves nothing. */
 const isVerified = (verifiedAt: Date | undefined, now: number): boolean =>
   verifiedAt !== undefined &&
-  now - verifiedAt.getTime() <= verifiedMsMax &&
+  now - verifiedAt.getTime() <= verificationMs &&
   verifiedAt.getTime() <= now + 1_000
 
 /** False: it is over, or not what was looked at. */

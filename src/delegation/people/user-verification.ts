@@ -1,3 +1,5 @@
+import { isNoOlderThan } from '../../kernel/clock.ts'
+
 /**
  * Whether an upstream sign-in shows that the person themself was there (RFC 8176), which a password alone
  * does not: whoever reads it from a leak or a keyboard has it. Counted are `mfa`, a biometric, or something
@@ -21,4 +23,4 @@ export const verificationMs = 300_000
 export const isVerifiedNow = (
   { verifiedAt }: { readonly verifiedAt?: Date | undefined },
   now: number,
-): boolean => verifiedAt !== undefined && now - verifiedAt.getTime() < verificationMs
+): boolean => verifiedAt !== undefined && isNoOlderThan(verificationMs, verifiedAt.getTime(), now)

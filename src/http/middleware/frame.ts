@@ -7,6 +7,12 @@ import type { AppContext, AppEnv } from '../env.ts'
 
 const urlCharactersMax = 8_192
 
+const frameHeaders: ReadonlyMap<string, string> = new Map([
+  ['cache-control', 'private, no-store'],
+  ['x-content-type-options', 'nosniff'],
+  ['referrer-policy', 'no-referrer'],
+])
+
 /**
  * The txn of a request, before its token may bring another, whom it counts for, and the headers of every
  * answer.
@@ -18,9 +24,7 @@ export function requireFrame(
   return async function frame(c, next) {
     c.set('txn', newTxn())
     c.set('address', clientAddress(c))
-    c.header('cache-control', 'private, no-store')
-    c.header('x-content-type-options', 'nosniff')
-    c.header('referrer-policy', 'no-referrer')
+    for (const [name, value] of frameHeaders) c.header(name, value)
     if (c.req.url.length > urlCharactersMax) throw new AppError('uri_too_long')
     await next()
   }
@@ -87,16 +91,23 @@ export const endInTime: MiddlewareHandler<AppEnv> = async function ending(c, nex
 
 // As long as what was heard of revocations is believed without asking.
 const sleptMsMax = 1_000
+// What stands for an answer that went out past us (`RESPONSE_ALREADY_SENT` of @hono/node-server).
+const alreadySent = 'x-hono-already-sent'
 
 /**
  * Answers nothing to a request during which the machine slept, with a 503: who may ask, and what they may
  * read, was looked at before, and no timer runs in a sleep. What it changed may be in. NOT held back: what
- * the authorization server's library has sent by itself; a token is looked at again wherever it is used.
+ * the authorization server's library has sent by itself, whose tokens are looked at wherever they are used;
+ * imports, which look again for each piece and tell what became of it; and the rest of an export of the
+ * record, which looks again for each page.
  */
 export const endAfterSleep: MiddlewareHandler<AppEnv> = async function afterSleep(c, next) {
   const sleptBefore = ownSleptMs()
   await next()
-  if (ownSleptMs() - sleptBefore <= sleptMsMax) return
+  const isPastUs = c.res.headers.has(alreadySent) || c.req.path === '/imports'
+  if (isPastUs || ownSleptMs() - sleptBefore <= sleptMsMax) return
+  // Hono would send them with the error: a session's cookie, where what was read lies.
+  for (const name of [...c.res.headers.keys()]) if (!frameHeaders.has(name)) c.header(name, undefined)
   throw new AppError('deadline_exceeded', reading.has(c.req.method) ? {} : { public: mayBeIn })
 }
 
