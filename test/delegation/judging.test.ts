@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { trustedIssuer } from '../../src/config/issuers.ts'
 import { externalIssuer, type IssuerSource } from '../../src/delegation/tokens/issuers.ts'
 import { localKeys } from '../../src/delegation/tokens/remote-keys.ts'
-import { momentOf, type Verifier } from '../../src/delegation/tokens/verify.ts'
+import { judgedAt, type Verifier } from '../../src/delegation/tokens/verify.ts'
 import { startTestIssuer, type TestIssuer, type TokenOptions } from '../support/issuer.ts'
 import { openVerifying, publicUrl, putDelegation, researchBot } from './world.ts'
 
@@ -88,7 +88,7 @@ describe('a token counts', () => {
     world.clock.move(60_000)
     expect([await underWay(outlived), await underWay(asLong)]).toEqual(['delegation_not_live', 'accepted'])
     expect(await shown(asLong)).toBe('expired')
-    expect([momentOf(10, 5_000, true), momentOf(10, 10_000, true), momentOf(10, 20_000, false)]).toEqual([
+    expect([judgedAt(10, 5_000, true), judgedAt(10, 10_000, true), judgedAt(10, 20_000, false)]).toEqual([
       5_000, 9_999, 20_000,
     ])
   })

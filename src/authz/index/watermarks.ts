@@ -110,10 +110,10 @@ export class Watermarks implements AsyncDisposable {
     for (const { operation, tuple } of changes) {
       const key = markOf({ operation, tuple })
       if (tuple.object !== this.#object || !this.#begunAt.has(key)) continue
-      for (const [mark, startedAt] of this.#begunAt) {
+      for (const [mark, began] of this.#begunAt) {
         // Those before it were passed, or never came in.
         this.#begunAt.delete(mark)
-        this.#seenAt = startedAt
+        this.#seenAt = began
         if (mark === key) break
       }
     }
@@ -167,9 +167,9 @@ export class Watermarks implements AsyncDisposable {
     const previousMark = this.#current
     const mark: Tuple = previousMark ?? { user: `turn:${++this.#turn}`, relation: 'at', object: this.#object }
     const key = `${previousMark === undefined ? 'write' : 'delete'} ${mark.user}`
-    const startedAt = momentOf(this.#deps)
-    this.#begunAt.set(key, startedAt)
-    this.#history.set(key, startedAt)
+    const began = momentOf(this.#deps)
+    this.#begunAt.set(key, began)
+    this.#history.set(key, began)
     const [oldest] = this.#history.keys()
     if (oldest !== undefined && this.#history.size > historyMax) this.#history.delete(oldest)
     try {

@@ -7,7 +7,7 @@ import type { Proofs } from './dpop.ts'
 import type { Resource } from './issuers.ts'
 import { createPrincipalCache } from './principal-cache.ts'
 import type { VerifyReason } from './reasons.ts'
-import { type JudgedToken, momentOf, type Presented, type TokenJudge, type Verifier } from './verify.ts'
+import { type JudgedToken, judgedAt, type Presented, type TokenJudge, type Verifier } from './verify.ts'
 
 export interface CachedVerifierDeps extends Pick<Runtime, 'clock' | 'newTxn'> {
   readonly judge: TokenJudge
@@ -35,7 +35,7 @@ export function createCachedVerifier(deps: CachedVerifierDeps): Verifier {
     { principal, until: validUntil, deniable, issuer, edition }: Remembered,
     underWay: boolean,
   ): boolean {
-    const at = momentOf(principal.expiresAt, clock.now(), underWay)
+    const at = judgedAt(principal.expiresAt, clock.now(), underWay)
     return validUntil > at && issuer.keys.edition() === edition && !authority.isDenied(deniable, at)
   }
 

@@ -137,7 +137,7 @@ export function createTokenJudge({ issuers, lookUp, clock, demo, newTxn }: Token
     const claims = parsed.value
     const audience = audienceIn(claims)
     if (audience === undefined || !isFor(claims.aud, audience)) return refuse('wrong_audience')
-    const at = momentOf(claims.exp, clock.now(), underWay)
+    const at = judgedAt(claims.exp, clock.now(), underWay)
     const sound = isSound(claims, issuer, { now: at / 1_000, demo })
     if (!sound.ok) return sound
     const deps = { lookUp, clock: { now: () => at }, namespaces, newTxn, foreignDetails }
@@ -179,7 +179,7 @@ interface Purpose {
  * Milliseconds since the epoch as of which a token is judged, of one that ends in that second since the
  * epoch.
  */
-export const momentOf = (expiresAt: number, now: number, underWay: boolean): number =>
+export const judgedAt = (expiresAt: number, now: number, underWay: boolean): number =>
   underWay ? Math.min(now, expiresAt * 1_000 - 1) : now
 
 const tooMany = (): AppError =>
