@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider'
+import { ownElapsed } from '../../kernel/elapsed.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import type { Clients } from '../registry/clients.ts'
@@ -237,7 +238,7 @@ const refusal = (
 // token.
 const staleMs = 1_000
 
-interface KnownTypesDeps extends Pick<Runtime, 'clock' | 'log'> {
+interface KnownTypesDeps extends Pick<Runtime, 'log'> {
   readonly resources: Resources
 }
 
@@ -245,14 +246,14 @@ interface KnownTypesDeps extends Pick<Runtime, 'clock' | 'log'> {
  * Types of details that the registered APIs announce, kept so that no request of the authorization server
  * waits for them.
  */
-function createKnownTypes({ resources, clock, log }: KnownTypesDeps) {
+function createKnownTypes({ resources, log }: KnownTypesDeps) {
   let types: readonly string[] = []
   let seenVersion = -1
   let readAt = Number.NEGATIVE_INFINITY
 
   async function read(): Promise<void> {
     const version = resources.version()
-    readAt = clock.now()
+    readAt = ownElapsed()
     types = await resources.detailTypes()
     seenVersion = version
   }
@@ -266,7 +267,7 @@ function createKnownTypes({ resources, clock, log }: KnownTypesDeps) {
      */
     async refresh(): Promise<void> {
       if (seenVersion !== resources.version()) return read()
-      if (clock.now() - readAt < staleMs) return
+      if (ownElapsed() - readAt < staleMs) return
       read().catch((error: unknown) => log('resources_unread', { reason: reasonOf(error) }))
     },
   }

@@ -1,6 +1,6 @@
 import { decodeJwt, SignJWT } from 'jose'
 import * as client from 'openid-client'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { openKeyRing } from '../../../src/delegation/tokens/signing-key.ts'
 import fc from '../../support/properties.ts'
 import type { Browser, Page } from './browser.ts'
@@ -20,7 +20,8 @@ let delegation: string
 const configurations = new Map<string, client.Configuration>()
 
 beforeAll(async () => {
-  world = await openIssuerWorld()
+  // Looked up at each call: a test sets it back.
+  world = await openIssuerWorld({ now: () => Date.now() })
   browser = world.browser()
   await world.put({
     'handbook/travel': { text: 'Travel costs are refunded.', access: { viewers: ['user:anne'] } },
@@ -198,6 +199,28 @@ describe('a token for another’s API', () => {
       expect(refusedAs((await ask('agent-app', forBroker(wrong))).page), JSON.stringify(wrong)).toBe(
         'invalid_authorization_details',
       )
+  })
+
+  test('is asked for with a kind that another process registered, also once the clock was set back', async () => {
+    const announced = async () =>
+      (await (await fetch(`${world.issuer}/.well-known/openid-configuration`)).json()) as object
+    const kinds = (kind: string) => ({
+      authorization_details_types_supported: expect.arrayContaining([kind]),
+    })
+    expect(await announced()).toMatchObject(kinds('trade_order'))
+    const resource = 'https://registered-elsewhere.test'
+    try {
+      vi.useFakeTimers({ toFake: ['Date'], now: Date.now() - 3_600_000 })
+      await world.database.query(
+        `insert into resources (resource, scopes, authorization_details_types)
+         values ($1, '{orders.read}', '{late_order}')`,
+        [resource],
+      )
+      await expect.poll(announced, { interval: 100 }).toMatchObject(kinds('late_order'))
+    } finally {
+      vi.useRealTimers()
+      await world.service.issuer.resources.remove(resource)
+    }
   })
 
   test('is not given to a client that its row does not name', async () => {
