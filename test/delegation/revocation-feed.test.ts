@@ -86,7 +86,12 @@ describe.each(['pglite', 'postgres'] as const)('on %s', (kind) => {
       await authority.refresh()
       const ahead = createRevocations({ sql: database, clock: { now: () => clock.now() + aheadMs } })
       expect(await ahead.sweep()).toBe(0)
-      await authority.sweep()
+      vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + aheadMs })
+      try {
+        await authority.sweep()
+      } finally {
+        vi.useRealTimers()
+      }
       await authority.refresh()
       expect(isDenied(authority)).toBe(true)
     })
