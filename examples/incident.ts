@@ -10,6 +10,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import '../packages/console/prepare.ts'
@@ -104,7 +105,8 @@ async function tell({ service, database }: RunningService): Promise<void> {
     await service.record.seal()
     clock.put(moment)
     await record.follow()
-    // As after any sleep: what it had read is old until the next look.
+    // As after any sleep: nobody is answered, and what it had read is old, until it has heard again.
+    while ((await fetch(`${url}/docs`)).status === 503) await sleep(50)
     await service.index.catchUp()
   }
   const sample = await loadSample(here('../sample'), new Date())

@@ -167,6 +167,15 @@ export async function registerAndBeat(
   })
   return {
     ...live,
+    assertLive() {
+      try {
+        live.assertLive()
+      } catch (error) {
+        // After a sleep of the machine the next beat may be seconds away.
+        void beating.poll()
+        throw error
+      }
+    },
     async [Symbol.asyncDispose]() {
       await beating[Symbol.asyncDispose]()
       await live[Symbol.asyncDispose]()

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { OperatorError } from '../../src/kernel/operator-error.ts'
+import { registerAndBeat } from '../../src/start.ts'
 import { type LiveProcess, registerProcess, restrict } from '../../src/store/processes.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { describeDatabases } from '../support/backends.ts'
@@ -70,6 +71,22 @@ describeDatabases('a restriction', (kind) => {
       )
       await asleep.beat()
       expect(() => asleep.assertLive()).not.toThrow()
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  test('and whoever comes then has it say that it runs, long before its next heartbeat is due', async () => {
+    await using asleep = await registerAndBeat(database, {
+      log: () => undefined,
+      onRefused: () => undefined,
+    })
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 31_000 })
+    const began = performance.now()
+    try {
+      expect(() => asleep.assertLive()).toThrow()
+      await expect.poll(() => asleep.assertLive(), { timeout: 4_000, interval: 20 }).toBeUndefined()
+      expect(performance.now() - began).toBeLessThan(4_500)
     } finally {
       vi.useRealTimers()
     }
