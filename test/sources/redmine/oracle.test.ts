@@ -58,7 +58,10 @@ describe('a Redmine under a random driver', needed, () => {
         // Redmine does not tell of every role which trackers it is limited to: docs/sources-redmine.md.
         hidesMore: ({ name }) => /^roles? \d/.test(name ?? ''),
       })
-      for (let step = 0; step < steps; step += 1) {
+      let step = 0
+      // Of a few steps each may have such a role: then it goes on, or nothing is held against being found.
+      const isVain = () => driver.hiddenSteps() === step && step < 3 * steps
+      for (; step < steps || isVain(); step += 1) {
         const expected = await driver.step(step)
         // What Redmine answers over HTTP to one of them is what its own code says.
         const { login } = random.pick(redmine.people)
@@ -70,10 +73,9 @@ describe('a Redmine under a random driver', needed, () => {
       console.info(
         `FUZZ_SEED=${worldSeed}`,
         seen,
-        `in force after ${driver.lagP99()} ms (p99), ${driver.hiddenSteps()} of ${steps} steps with a role that is not known`,
+        `in force after ${driver.lagP99()} ms (p99), ${driver.hiddenSteps()} of ${step} steps with a role that is not known`,
       )
-      // Else nothing would be held against being found.
-      expect(driver.hiddenSteps()).toBeLessThan(steps)
+      expect(driver.hiddenSteps()).toBeLessThan(step)
       // The worlds hold what the promise is about.
       for (const count of Object.values(seen)) expect(count).toBeGreaterThan(0)
     },
