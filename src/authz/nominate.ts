@@ -1,3 +1,4 @@
+import { ownElapsed } from '../kernel/elapsed.ts'
 import { splitObject } from '../kernel/ids.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Fga } from './fga.ts'
@@ -28,6 +29,8 @@ export interface NominatorDeps {
   readonly fga: Fga
   readonly index: Pick<DocumentNominator, 'nominate'>
   readonly now: () => number
+  /** For how long the list took, in milliseconds. Default: this process's (kernel/elapsed.ts). */
+  readonly elapsed?: () => number
   /**
    * Milliseconds after which the server is known to cut its list short without a word (its deadline is 3 s).
    */
@@ -35,10 +38,16 @@ export interface NominatorDeps {
 }
 
 /** Nominates by the index, and by OpenFGA's own list while the index is not ready. */
-export function createNominator({ fga, index, now, serverDeadlineMs }: NominatorDeps): Nominator {
+export function createNominator({
+  fga,
+  index,
+  now,
+  elapsed = ownElapsed,
+  serverDeadlineMs,
+}: NominatorDeps): Nominator {
   return {
     async nominate(principal, { signal, grants }) {
-      const started = now()
+      const began = elapsed()
       const question = questionFor(principal, grants)
       const nominated = index.nominate(question)
       if (nominated !== undefined) return { documentIds: nominated, complete: true }
@@ -46,10 +55,10 @@ export function createNominator({ fga, index, now, serverDeadlineMs }: Nominator
       const documentIds: string[] = []
       const listed = fga.listObjects(
         { user, relation, type: 'document', contextual },
-        { now: started, ...(signal && { signal }) },
+        { now: now(), ...(signal && { signal }) },
       )
       for await (const object of listed) documentIds.push(splitObject(object).id)
-      return { documentIds, complete: now() - started < serverDeadlineMs }
+      return { documentIds, complete: elapsed() - began < serverDeadlineMs }
     },
   }
 }

@@ -183,7 +183,7 @@ export async function openAuthz(dependencies: AuthzDeps): Promise<Authz> {
     limiter,
     gate,
     askNamed,
-    nominator: createNominator({ fga, index, now, serverDeadlineMs: openfgaListDeadlineMs }),
+    nominator: createNominator({ fga, index, now, elapsed, serverDeadlineMs: openfgaListDeadlineMs }),
     nominators,
     why: createWhy({ index, now }),
     texts,
