@@ -26,6 +26,10 @@ export interface ExplainOptions {
  * have excluded; a denial by every branch that could have granted, with what was missing there. Wide and deep
  * graphs are cut: `cut` counts the branches left out; a path that grants is shown whole. Throws FgaError when
  * the request names what the model does not know; a condition or a depth that errs stands in `error` instead.
+ *
+ * Where nothing is cut, an allowance stands by the tuples that it shows and those of the request: `check`
+ * allows it over these alone. That is not promised where a rule of the model recurses through `and` or
+ * `but not`.
  */
 export function explain(
   model: Model,

@@ -133,17 +133,31 @@ export function createRefuter({ session, evaluator, prover, room, context, showA
     const users = grantors(relation).filter((name) => !near.some((tuple) => tuple.user.name === name))
     const target = (tuple: Tuple): Relation | undefined =>
       model.types.get(tuple.user.type)?.get(tuple.userRelation)
-    const leading = groups.filter((tuple) => matters(tuple, target(tuple)))
-    const steps = refuteSteps([...near, ...leading], target, place)
+    const { recursion, reads } = relation.strategy(user.label)
+    const leading = (recursion === 'userset' ? [() => true] : reads).flatMap((isRead) =>
+      bearing(groups.filter(isRead), target),
+    )
+    // One that is met grants by itself: what is asked here rests on an open question.
+    const steps = refuteSteps([...near.filter((tuple) => !isMet(tuple)), ...leading], target, place)
     return users.length === 0 ? steps : [missing(relation, node, users), ...steps]
   }
 
+  const isMet = (tuple: Tuple): boolean => session.holds(tuple) === true
+  const fails = (tuple: Tuple): boolean => typeof session.holds(tuple) !== 'boolean'
+
   /**
-   * It could lead to the subject; or its condition errs, which makes the whole question err where it leads
-   * nowhere too.
+   * What counts of the tuples that are read together: those that could lead to the subject, and, where no
+   * condition holds, those that make the question err. One that holds has the others' errors passed over: it
+   * stands beside them, though it leads nowhere, since they would err without it.
    */
-  const matters = (tuple: Tuple, target: Relation | undefined): boolean =>
-    reaches(target) || typeof session.holds(tuple) !== 'boolean'
+  function bearing(
+    read: readonly Tuple[],
+    targetOf: (tuple: Tuple) => Relation | undefined,
+  ): readonly Tuple[] {
+    const met = read.find(isMet)
+    const shown = read.filter((tuple) => reaches(targetOf(tuple)) || (met === undefined && fails(tuple)))
+    return met !== undefined && shown.some(fails) && !shown.some(isMet) ? [...shown, met] : shown
+  }
 
   /** Whose tuple on this relation could lead to the subject. */
   function grantors(relation: Relation): readonly string[] {
@@ -165,9 +179,7 @@ export function createRefuter({ session, evaluator, prover, room, context, showA
     const types = new Set(tupleset.restrictions.map(({ type }) => type))
     const able = [...types].filter((type) => reaches(rule.targets.get(type)))
     const targetOf = (tuple: Tuple): Relation | undefined => rule.targets.get(tuple.user.type)
-    const tuples = [...session.every(tupleset, node, ['concrete'])].filter((tuple) =>
-      matters(tuple, targetOf(tuple)),
-    )
+    const tuples = bearing([...session.every(tupleset, node, ['concrete'])], targetOf)
     const steps = refuteSteps(tuples, targetOf, place)
     return tuples.length > 0 || able.length === 0 ? steps : [missing(tupleset, node, able)]
   }
@@ -179,10 +191,7 @@ export function createRefuter({ session, evaluator, prover, room, context, showA
   ): readonly Reason[] {
     const errs = (tuple: Tuple): boolean => {
       const target = targetOf(tuple)
-      return (
-        typeof session.holds(tuple) !== 'boolean' ||
-        (target !== undefined && holdsOf(ask(target, tuple.user)) === 'error')
-      )
+      return fails(tuple) || (target !== undefined && holdsOf(ask(target, tuple.user)) === 'error')
     }
     // What could not be evaluated decides more than a no: it must not be what is cut.
     const failing = new Set(tuples.filter(errs))
@@ -193,10 +202,10 @@ export function createRefuter({ session, evaluator, prover, room, context, showA
   function refuteStep(tuple: Tuple, target: Relation | undefined, place: Place): readonly Reason[] {
     const verdict = session.holds(tuple)
     if (verdict !== true) return [stepOf(session, context, tuple, verdict === false ? 'no' : 'error', [])]
-    if (target === undefined) return []
+    if (target === undefined) return [stepOf(session, context, tuple, 'no', [])]
     const inner = refuteQuestion({ ...place, relation: target, node: tuple.user, depth: place.depth + 1 })
-    const [question] = inner
-    return question === undefined ? [] : [stepOf(session, context, tuple, question.holds, inner)]
+    const [question = missing(target, tuple.user, [])] = inner
+    return [stepOf(session, context, tuple, question.holds, [question])]
   }
 
   const rootPlace = (relation: Relation, node: Node): Place => ({ relation, node, depth: 0, path: new Set() })
