@@ -337,6 +337,8 @@ async function runOne(
   try {
     for (;;) {
       const blocked = { A: await stand(pair, A), B: await stand(pair, B) }
+      // What B did last, a commit say, may have come to its end since.
+      if (blocked.A) blocked.A = await stand(pair, A)
       // Who waits for one that stands still waits until Postgres, or a lease, ends that.
       for (const worker of [A, B]) {
         const other = otherOf(worker)
