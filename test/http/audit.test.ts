@@ -1,3 +1,4 @@
+import { decodeJwt } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { record } from '../../src/audit/record.ts'
 import { needsPostgres } from '../support/native.ts'
@@ -128,9 +129,18 @@ describe.each([
       expect(own).toEqual((await ask('event=retrieved')).body.records)
     })
 
-    test('is exported no further once whoever asked may not read it any more', async () => {
-      const { administrators } = world.service
-      await administrators.add('user:bob', ['security.read'])
+    const endings: readonly [string, (token: string) => Promise<unknown>][] = [
+      ['whoever asked may not read it any more', () => world.service.administrators.remove('user:bob')],
+      [
+        'their token was taken back',
+        (token) => {
+          const { iss: issuer = '', jti: id = '' } = decodeJwt(token)
+          return world.service.revocations.revoke({ kind: 'jti', issuer, id }, { reason: 'tests' })
+        },
+      ],
+    ]
+    test.each(endings)('is exported no further once %s', async (_, end) => {
+      await world.service.administrators.add('user:bob', ['security.read'])
       const bob = { subject: 'user:bob', actors: [], client: 'remit-cli', txn: 't_many' } as const
       await world.database.transaction(async (sql) => {
         for (let nth = 0; nth < 2_100; nth += 1)
@@ -142,13 +152,14 @@ describe.each([
             because: 'stopped',
           })
       })
+      const token = await world.token({ user: 'bob' })
       const response = await world.call('GET', '/audit?txn=t_many', {
-        token: await world.token({ user: 'bob' }),
+        token,
         headers: { accept: 'application/x-ndjson' },
       })
       const lines = response.body?.getReader()
       expect((await lines?.read())?.value?.byteLength).toBeGreaterThan(0)
-      await administrators.remove('user:bob')
+      await end(token)
       // The next page may be on its way already.
       await expect(lines?.read().then(() => lines.read())).rejects.toThrow()
     })

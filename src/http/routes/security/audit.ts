@@ -126,9 +126,11 @@ export function auditRoutes({ asGetReader, assertReader, record, reader, names }
       return reply(c, { records, next_cursor: page.next })
     }
     c.header('content-type', `${ndjson}; charset=utf-8`)
+    const { assertStands } = c.get('deadline')
     const lines = exportOf(filter, cursor, async (entries) => {
       const namedEntries = await named(entries)
       // A slow reader would keep what they may no longer read for as long as they take.
+      await assertStands?.('under_way')
       await assertReader(principal)
       return namedEntries.map((recordEntry) => JSON.stringify(toWire(recordEntry)))
     })
