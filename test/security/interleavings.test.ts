@@ -46,15 +46,6 @@ const cases: readonly (readonly [
   ['refresh × refresh', () => openRefreshes(two, double), () => refreshesBesideOthers, 'refreshed 2 times'],
 ]
 
-// Not run to their end yet: of theirs an order may show what only the oracle takes for wrong.
-const inFullAlone: ReadonlySet<string> = new Set([
-  'publish × re-tag',
-  'publish × publish',
-  'publish × restrict',
-  'publish × move',
-])
-const run = cases.filter(([name]) => switches !== undefined || !inFullAlone.has(name))
-
 let two: Two
 let double: ProviderDouble
 let document: Awaited<ReturnType<typeof openDocuments>> | undefined
@@ -79,7 +70,7 @@ describe('two processes at once', needsPostgres.skip ? needsPostgres : needsOpen
     await two?.[Symbol.asyncDispose]()
   })
 
-  test.each(run)(
+  test.each(cases)(
     `keep what they promise in each order that is run, one of them ended or standing still: %s (FUZZ_SEED=${seed})`,
     async (name, open) => {
       const explored = await explore(
@@ -95,7 +86,7 @@ describe('two processes at once', needsPostgres.skip ? needsPostgres : needsOpen
     7_200_000,
   )
 
-  const planted = switches === undefined ? run.slice(0, 1) : run
+  const planted = switches === undefined ? cases.slice(0, 1) : cases
   test.each(planted)(
     'are caught where a race is planted: %s',
     async (name, open, plant, says) => {

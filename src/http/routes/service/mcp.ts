@@ -51,11 +51,12 @@ export function mcpRoutes({ face, requireBearer, origins }: McpRouteDeps): App {
       principal: c.get('principal'),
       deadline: c.get('deadline'),
     })
+    // `c.body`, so that the headers of every answer stay on it; the library's own would let it be kept.
+    const init = { status: response.status as 200, headers: { ...headersOf(response) } }
+    if (response.body === null) return c.body(null, init)
     // All of it first: the library opens a stream before its tool runs, and what came of it later would go
     // past whatever holds answers back or counts them.
-    const told = response.body === null ? null : await response.text()
-    // `c.body`, so that the headers of every answer stay on it; the library's own would let it be kept.
-    return c.body(told, { status: response.status as 200, headers: { ...headersOf(response) } })
+    return c.body(await response.text(), init)
   })
   // Neither streams that the server opens nor sessions that could be ended.
   routes.all('/mcp', bearer, (c) => {
