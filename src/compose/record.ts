@@ -62,7 +62,7 @@ export async function openRecord({
   const key = await openSealKey(join(config.home, 'keys'))
   const sealer = createSealer({ database, key, clock })
   const erasures = createErasures({ database, clock, newTxn, seal: sealer.seal })
-  const dropOld = createRetention({ database, clock, newTxn, days: config.auditRetentionDays })
+  const dropOld = createRetention({ database, newTxn, days: config.auditRetentionDays })
   return {
     isInsertOnly,
     seal: sealer.seal,

@@ -179,7 +179,7 @@ describe.each([
       ])
       await happens(10)
       await seal()
-      const drop = createRetention({ database, clock, newTxn: () => 't_job', days: 30 })
+      const drop = createRetention({ database, newTxn: () => 't_job', days: 30 })
       expect(await drop()).toBeGreaterThan(10)
       expect(await database.query(`select 1 from record_who where subject = 'user:gone'`)).toEqual([])
       expect(

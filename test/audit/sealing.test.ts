@@ -8,6 +8,8 @@ import { openSealKey } from '../../src/audit/seal/key.ts'
 import { createRetention } from '../../src/audit/seal/retention.ts'
 import { createSealer } from '../../src/audit/seal/sealer.ts'
 import { verifyRecord } from '../../src/audit/seal/verify.ts'
+import { openRecord } from '../../src/compose/record.ts'
+import { loadConfig } from '../../src/config/config.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { describeDatabases } from '../support/backends.ts'
 import { openTestDatabase } from '../support/database.ts'
@@ -16,6 +18,7 @@ import {
   asOwner,
   clock,
   database,
+  folder,
   key,
   newTxn,
   numbers,
@@ -79,7 +82,7 @@ describeDatabases('sealing', (kind) => {
   test('retention takes whole seals off the beginning, says so, and the chain still verifies', async () => {
     const all = await sealed()
     const heads = await readHeads(database, { after: 0, limit: 100 })
-    const drop = createRetention({ database, clock, newTxn, days: 30 })
+    const drop = createRetention({ database, newTxn, days: 30 })
     await asOwner(
       `update decision_records set at = at - interval '40 days' where record_no <= ${all[3]}; delete from record_leaves; delete from record_seals`,
     )
@@ -106,6 +109,25 @@ describeDatabases('sealing', (kind) => {
     expect((await verify()).findings).toContainEqual(expect.objectContaining({ kind: 'removed', seal: 1 }))
     await expect(database.query('select record_drop_oldest(now())')).rejects.toThrow('30 days')
     expect(heads).toHaveLength(2)
+  })
+
+  test('no clock but the database’s says how old a record is', async () => {
+    await record(database, who('user:anne'), read('younger'))
+    await asOwner(`update decision_records set at = at - interval '40 days'`)
+    await seal()
+    const ahead = { now: () => Date.now() + 365 * 86_400_000 }
+    const config = loadConfig({ REMIT_HOME: folder, AUDIT_RETENTION_DAYS: '400' })
+    const { tasks } = await openRecord({ config, database, clock: ahead, log: () => undefined, newTxn })
+    expect(await tasks['record_retention']?.()).toBe(0)
+    await asOwner(`delete from record_leaves; delete from record_seals`)
+    await asOwner(`update decision_records set at = at - interval '365 days'`)
+    await seal()
+    expect(await tasks['record_retention']?.()).toBe(1)
+    const dropped = await database.query(
+      `select abs(extract(epoch from at - (detail ->> 'before')::timestamptz) / 86400 - 400) < 0.1 as is_right
+      from decision_records where event = 'records_dropped'`,
+    )
+    expect(dropped).toEqual([{ is_right: true }])
   })
 
   test.each([

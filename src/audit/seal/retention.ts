@@ -1,11 +1,9 @@
-import type { Clock } from '../../kernel/clock.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { operator, record } from '../record.ts'
 
 /** `days` is how long records are kept; undefined: for ever. */
 export interface RetentionDeps {
   readonly database: Database
-  readonly clock: Clock
   readonly newTxn: () => string
   /** How long records are kept; undefined: for ever. */
   readonly days: number | undefined
@@ -13,18 +11,19 @@ export interface RetentionDeps {
 
 /**
  * Takes whole seals off the beginning once all of their records are old enough. Their heads stay: the chain
- * still verifies.
+ * still verifies. The database's clock says how old, since nothing brings a record back: where that clock is
+ * ahead, too much goes, and nothing looks for it.
  */
-export function createRetention({ database, clock, newTxn, days }: RetentionDeps) {
+export function createRetention({ database, newTxn, days }: RetentionDeps) {
   return async (): Promise<number> => {
     if (days === undefined) return 0
-    const expiry = new Date(clock.now() - days * 86_400_000)
     let total = 0
     for (;;) {
       const dropped = await database.transaction(async (sql) => {
-        const [row] = await sql.query<{ seal_no: number; records: number }>(
-          'select seal_no, records from record_drop_oldest($1)',
-          [expiry],
+        const [row] = await sql.query<{ seal_no: number; records: number; before: Date }>(
+          `select dropped.seal_no, dropped.records, expiry.before
+          from (select now() - make_interval(days => $1) as before) expiry, record_drop_oldest(expiry.before) dropped`,
+          [days],
         )
         // With it: nobody takes away what happened without a word.
         if (row !== undefined)
@@ -32,7 +31,7 @@ export function createRetention({ database, clock, newTxn, days }: RetentionDeps
             event: 'records_dropped',
             to_seal: row.seal_no,
             records: row.records,
-            before: expiry.toISOString(),
+            before: row.before.toISOString(),
           })
         return row?.records
       })
