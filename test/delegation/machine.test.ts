@@ -30,6 +30,37 @@ test('the key is kept over restarts, in a file that only its owner can read', as
   expect((await third.idTokens()).kid).toBe((await first.idTokens()).kid)
 })
 
+test('a retired key counts for a day, and no longer where the clock was set back since', async () => {
+  const moving = movableClock()
+  const ring = await openKeyRing(join(database.folder, 'retired-keys'), moving)
+  const hour = 3_600_000
+  const kids = async () => (await ring.jwks()).keys.map(({ kid }) => kid)
+  const retire = async () => {
+    const { kid } = ring.current()
+    await ring.rotate()
+    return kid
+  }
+  const over = await retire()
+  moving.move(23 * hour)
+  expect(await kids()).toContain(over)
+  moving.move(hour)
+  expect(await kids()).not.toContain(over)
+  const leaked = await retire()
+  // As much as clocks may differ: another process may have retired it.
+  moving.move(-300_000)
+  expect(await kids()).toContain(leaked)
+  expect((await ring.find({ alg: 'ES256', kid: leaked })).ok).toBe(true)
+  moving.move(-1)
+  expect(await kids()).not.toContain(leaked)
+  moving.move(-30 * 24 * hour)
+  expect(await kids()).not.toContain(leaked)
+  await ring.sweep()
+  expect((await ring.find({ alg: 'ES256', kid: leaked })).ok).toBe(false)
+  // Nor when the clock comes to that hour again.
+  moving.move(30 * 24 * hour)
+  expect(await kids()).not.toContain(leaked)
+})
+
 test('roles add up and only users can have them', async () => {
   const administrators = createAdministrators({
     sql: database,

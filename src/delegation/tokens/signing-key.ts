@@ -1,7 +1,7 @@
 import { chmod, mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type CryptoKey, calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, type JWK } from 'jose'
-import type { Clock } from '../../kernel/clock.ts'
+import { type Clock, clocksApartMs } from '../../kernel/clock.ts'
 import { makePrivate, writePrivate } from '../../store/private-file.ts'
 import { type KeySource, localKeys } from './remote-keys.ts'
 
@@ -31,7 +31,8 @@ export interface KeyRing {
   readonly find: KeySource
   /**
    * A new key of each algorithm signs from now on. The old ones stay published for a day, so that what they
-   * signed still counts.
+   * signed still counts. By this machine's clock: one that is set back makes that day longer, by a day at
+   * most, and by more it ends them at once.
    */
   rotate(): Promise<SigningKey>
   /** Drops retired keys that are over, and returns how many. */
@@ -89,7 +90,11 @@ async function openRing(dir: string, alg: Algorithm, clock: Clock) {
   let current = await keyOf((await readJson<JWK>(path)) ?? (await makeKey(path, alg)), alg, path)
   let retired = await readRetired(dir, name)
 
-  const isLive = ({ until: retiredUntil }: Retired) => retiredUntil > clock.now()
+  // What ends later than that was retired by a clock that was set back since: it would live on for as long.
+  const isLive = ({ until: retiredUntil }: Retired) => {
+    const leftMs = retiredUntil - clock.now()
+    return leftMs > 0 && leftMs <= retiredMs + clocksApartMs
+  }
   return {
     current: (): SigningKey => current,
     published: (): readonly JWK[] => [
