@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { transformer } from '@openfga/syntax-transformer'
-import { compileModel, createTupleStore, type JsonObject, type Model } from '@remit/engine'
+import { compileModel, createTupleStore, type JsonObject } from '@remit/engine'
 import type { Fga, Tuple, TupleKey } from '../../src/authz/fga.ts'
 import { createLimiter } from '../../src/authz/gate/limiter.ts'
 import { createAskNamed } from '../../src/authz/gate/named.ts'
@@ -25,15 +25,14 @@ export interface TestIndex extends PermissionIndex {
 
 export const ownDsl = readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')
 
-function compile(dsl: string): Model {
-  // Through JSON: the transformer's types do not say that it is plain JSON.
-  return compileModel(JSON.parse(JSON.stringify(transformer.transformDSLToJSONObject(dsl))) as JsonObject)
-}
-
-const own = compile(ownDsl)
+// Through JSON: the transformer's types do not say that it is plain JSON.
+const toJson = (dsl: string) =>
+  JSON.parse(JSON.stringify(transformer.transformDSLToJSONObject(dsl))) as JsonObject
+export const ownJson = toJson(ownDsl)
+const own = compileModel(ownJson)
 
 export function createTestIndex(modelId: string, now: () => number, dsl = ownDsl): TestIndex {
-  const model = dsl === ownDsl ? own : compile(dsl)
+  const model = dsl === ownDsl ? own : compileModel(toJson(dsl))
   const tuples = createTupleStore()
   let id = modelId
   let written = 0

@@ -14,6 +14,8 @@ export interface PermissionIndexDeps extends ReplicaFeedDeps {
   readonly rememberMs?: number
   /** Milliseconds behind after which it is not ready. Default 2 s. */
   readonly staleAfterMs?: number
+  /** Never jumps, and may stand still in a sleep: by it a removal gets old. Default: `performance.now`. */
+  readonly steady?: () => number
 }
 
 /** The index with what its owner steers: the model, and building it anew. */
@@ -52,9 +54,9 @@ const lookMaxMs = 200
 
 /** Opens the index and lets it fill in the background; until then it is not ready. */
 export function createPermissionIndex(dependencies: PermissionIndexDeps): FollowingIndex {
-  const { now, rememberMs = 60_000, staleAfterMs = 2_000 } = dependencies
+  const { now, rememberMs = 60_000, staleAfterMs = 2_000, steady = () => performance.now() } = dependencies
   const reaches = new Reachability()
-  const recent = new RecentRemovals(rememberMs)
+  const recent = new RecentRemovals(rememberMs, now, steady)
   const changedObjects = new ChangedObjects()
   const newestMarks = new NewestMarks()
   const feed = new ReplicaFeed(dependencies, {
@@ -65,10 +67,10 @@ export function createPermissionIndex(dependencies: PermissionIndexDeps): Follow
       newestMarks.note(changes)
     },
     applied(effects) {
-      recent.note(effects, now())
+      recent.note(effects)
       reaches.note(effects)
     },
-    built: () => recent.forgetBefore(now()),
+    built: () => recent.forget(),
     startedAnew() {
       changedObjects.forget()
       newestMarks.forget()
@@ -102,7 +104,7 @@ export function createPermissionIndex(dependencies: PermissionIndexDeps): Follow
       reaches.useModel(compiled)
       recent.useModel(compiled)
       // What subtracts in this model may have been written while the one before did not mind.
-      if (feed.isBuilt) recent.forgetBefore(now())
+      if (feed.isBuilt) recent.forget()
       model = { id, compiled }
     },
     view() {
@@ -127,10 +129,7 @@ export function createPermissionIndex(dependencies: PermissionIndexDeps): Follow
       ready() ? recent.touched(documentIds, sinceMs, feed.tuples) : new Set(documentIds),
     leadingTo: (documentIds, objects) =>
       ready() ? leadingTo(documentIds, objects, feed.tuples) : new Set(documentIds),
-    wrote(change) {
-      const nowMs = now()
-      return recent.note(effectsOfWrite(change, nowMs), nowMs)
-    },
+    wrote: (change) => recent.note(effectsOfWrite(change, now())),
     holds: (change) => ready() !== undefined && isWriteHeld(change, feed.tuples),
     watch() {
       const fromCount = changedObjects.count

@@ -50,40 +50,53 @@ export class ChangedObjects {
   }
 }
 
+/** In milliseconds by both clocks: the machine's, and the one that never jumps. */
+interface Seen {
+  readonly at: number
+  readonly steady: number
+}
+
 /**
  * What was seen to be taken away lately, by the object of the tuple that did it. A document is touched when a
  * tuple that was removed, or was added where a model subtracts, is on an object that it leads to: along any
  * path that broke, the first edge that is missing starts at an object that the document still leads to.
+ *
+ * It is lately by either clock: what is remembered against a yes gets old late, also where the machine sleeps
+ * or its clock is set forward.
  */
 export class RecentRemovals {
   readonly #keepMs: number
+  readonly #seenNow: () => Seen
   // The latest last.
-  readonly #seenMsByObject = new Map<string, number>()
+  readonly #seenByObject = new Map<string, Seen>()
   // undefined before the first model: then any tuple may take away.
   #subtracts: ReadonlySet<string> | undefined
-  #knownSince = Number.POSITIVE_INFINITY
+  #knownSince: Seen = { at: Number.POSITIVE_INFINITY, steady: Number.POSITIVE_INFINITY }
 
-  /** `keepMs` is how long a change is remembered, at least. */
-  constructor(keepMs: number) {
+  /** `keepMs` is how long a change is remembered, at least, by `steady`. */
+  constructor(keepMs: number, now: () => number, steady: () => number) {
     this.#keepMs = keepMs
+    this.#seenNow = () => ({ at: now(), steady: steady() })
   }
 
-  /** Gives the objects of those that take away. */
-  note(effects: readonly Effect[], seenAt: number): readonly string[] {
+  /** Gives the objects of those that take away, as seen now. */
+  note(effects: readonly Effect[]): readonly string[] {
+    const seenNow = this.#seenNow()
     const objects = effects.filter((effect) => this.#takesAway(effect)).map(({ tuple }) => tuple.object)
-    for (const object of objects) setLatest(this.#seenMsByObject, object, seenAt)
-    for (const [object, seenMs] of this.#seenMsByObject) {
-      if (seenMs >= seenAt - this.#keepMs) break
-      this.#seenMsByObject.delete(object)
-      this.#knownSince = Math.max(this.#knownSince, seenMs + 1)
+    for (const object of objects) setLatest(this.#seenByObject, object, seenNow)
+    for (const [object, { at, steady }] of this.#seenByObject) {
+      if (steady >= seenNow.steady - this.#keepMs) break
+      this.#seenByObject.delete(object)
+      const { at: knownAt, steady: knownSteady } = this.#knownSince
+      this.#knownSince = { at: Math.max(knownAt, at + 1), steady: Math.max(knownSteady, steady + 1) }
     }
     return objects
   }
 
-  /** Before this time nothing is known: what is asked about earlier times is answered with "all". */
-  forgetBefore(time: number): void {
-    this.#seenMsByObject.clear()
-    this.#knownSince = time
+  /** Before now nothing is known: what is asked about earlier times is answered with "all". */
+  forget(): void {
+    this.#seenByObject.clear()
+    this.#knownSince = this.#seenNow()
   }
 
   /** Which relations take away in this model. */
@@ -91,10 +104,14 @@ export class RecentRemovals {
     this.#subtracts = subtractingRelations(model)
   }
 
+  /** `sinceMs` is by the machine's clock. */
   touched(documentIds: readonly string[], sinceMs: number, tuples: TupleStore): ReadonlySet<string> {
-    if (sinceMs < this.#knownSince) return new Set(documentIds)
+    const seenNow = this.#seenNow()
+    const sinceSteady = seenNow.steady - (seenNow.at - sinceMs)
+    if (sinceMs < this.#knownSince.at || sinceSteady < this.#knownSince.steady) return new Set(documentIds)
     const hit = new Set<string>()
-    for (const [object, seenMs] of this.#seenMsByObject) if (seenMs >= sinceMs) hit.add(object)
+    for (const [object, { at, steady }] of this.#seenByObject)
+      if (at >= sinceMs || steady >= sinceSteady) hit.add(object)
     return leadingTo(documentIds, hit, tuples)
   }
 
@@ -103,7 +120,7 @@ export class RecentRemovals {
   }
 }
 
-function setLatest(map: Map<string, number>, key: string, value: number): void {
+function setLatest<Value>(map: Map<string, Value>, key: string, value: Value): void {
   map.delete(key)
   map.set(key, value)
 }

@@ -110,6 +110,7 @@ async function openWorld() {
     fga: openfga.fga,
     storage: unstored,
     now,
+    steady: now,
     log: (event) => void logged.push(event),
     pollMs: 100,
     marks: { fga: openfga.fga, id: 'p1' },
