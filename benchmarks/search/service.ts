@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Agent, request } from 'undici'
 import { jsonBody } from '../../src/http/middleware/json.ts'
 import { startService } from '../support/running.ts'
@@ -86,7 +87,7 @@ export async function wholeService(options: WholeServiceOptions): Promise<WholeS
       )
   let leaks = 0
 
-  async function post(path: string, known: Known): Promise<unknown> {
+  async function post(path: string, known: Known, isAgain = false): Promise<unknown> {
     const answer = await request(`${running.url}${path}`, {
       method: 'POST',
       dispatcher: agent,
@@ -97,6 +98,11 @@ export async function wholeService(options: WholeServiceOptions): Promise<WholeS
       body: JSON.stringify({ embedding: [...known.vector], mode: 'vector', top_k: topK }),
     })
     const read = await answer.body.json()
+    // As it is told to: that takes its time, which is counted. One run of many cells does not end for it.
+    if (answer.statusCode === 503 && !isAgain) {
+      await sleep(1_000 * Number(answer.headers['retry-after'] ?? 1))
+      return post(path, known, true)
+    }
     if (answer.statusCode !== 200) throw new Error(`${answer.statusCode}: ${JSON.stringify(read)}`)
     return read
   }

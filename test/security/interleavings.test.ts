@@ -1,62 +1,19 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createRandom } from '../../packages/engine/test/support/random.ts'
 import { seed } from '../../packages/engine/test/support/seed.ts'
-import { type Explored, explore, type Pair } from '../support/interleavings.ts'
+import { type Explored, explore } from '../support/interleavings.ts'
 import { needsOpenfga, needsPostgres } from '../support/native.ts'
 import { type ProviderDouble, startProvider } from '../support/provider.ts'
-import {
-  type DocumentPair,
-  forgetsTheFence,
-  movesBesideLeases,
-  openDocuments,
-  takesEveryLease,
-} from './interleavings/documents.ts'
 import { openExchange, redeemsAgain } from './interleavings/exchange.ts'
-import { looksBeforeItCounts, openGrants, waitsForNoUse } from './interleavings/grants.ts'
+import { pairs } from './interleavings/pairs.ts'
 import { openTwo, type Plant, type Two } from './interleavings/two.ts'
-import { openRefreshes, refreshesBesideOthers } from './interleavings/vault.ts'
 
 // How often a worker is left for the other: all orders with that many. Minutes: `npm run full` alone.
 const switches = process.env['INTERLEAVINGS']
 const sampleOf = 3
 
-/** Each pair, the race that is planted in it, and what the oracle says of that. */
-const cases: readonly (readonly [
-  name: string,
-  open: () => Promise<Pair>,
-  plant: () => Plant,
-  says: string,
-])[] = [
-  ['grant used × used', () => openGrants(two, 'use'), () => looksBeforeItCounts, 'released 2 times'],
-  ['grant used × taken back', () => openGrants(two, 'revoke'), () => looksBeforeItCounts, 'used after'],
-  [
-    'grant used × its delegation taken back',
-    () => openGrants(two, 'revoke delegation'),
-    () => waitsForNoUse,
-    'used after',
-  ],
-  ['publish × withdraw', documents('publish × withdraw'), () => takesEveryLease, 'its withdrawal'],
-  ['publish × re-tag', documents('publish × re-tag'), () => takesEveryLease, 'taken away'],
-  ['publish × publish', documents('publish × publish'), () => takesEveryLease, ''],
-  ['publish × restrict', documents('publish × restrict'), () => takesEveryLease, 'kept from it'],
-  ['publish × move', documents('publish × move'), () => movesBesideLeases, 'kept from reading is'],
-  ['put × re-tag', documents('put × re-tag'), () => takesEveryLease, 'taken away'],
-  ['re-tag × withdraw', documents('re-tag × withdraw'), () => takesEveryLease, 'its withdrawal'],
-  ['settle × withdraw', documents('settle × withdraw'), () => forgetsTheFence, 'its withdrawal'],
-  ['refresh × refresh', () => openRefreshes(two, double), () => refreshesBesideOthers, 'refreshed 2 times'],
-]
-
 let two: Two
 let double: ProviderDouble
-let document: Awaited<ReturnType<typeof openDocuments>> | undefined
-
-function documents(name: DocumentPair): () => Promise<Pair> {
-  return async () => {
-    document ??= await openDocuments(two)
-    return document(name)
-  }
-}
-
 const said = (name: string, { wrong: _, ...counts }: Explored): void =>
   void process.stdout.write(`${name}: ${JSON.stringify(counts)}\n`)
 
@@ -70,11 +27,11 @@ describe('two processes at once', needsPostgres.skip ? needsPostgres : needsOpen
     await two?.[Symbol.asyncDispose]()
   })
 
-  test.each(cases)(
-    `keep what they promise in each order that is run, one of them ended or standing still: %s (FUZZ_SEED=${seed})`,
-    async (name, open) => {
+  test.each(pairs)(
+    `keep what they promise in each order that is run, one of them ended or standing still: $name (FUZZ_SEED=${seed})`,
+    async ({ name, open }) => {
       const explored = await explore(
-        await open(),
+        await open(two, double),
         switches === undefined
           ? { ordersMax: sampleOf, random: createRandom(seed), switchesMax: 1 }
           : { switchesMax: Number(switches) },
@@ -86,12 +43,12 @@ describe('two processes at once', needsPostgres.skip ? needsPostgres : needsOpen
     7_200_000,
   )
 
-  const planted = switches === undefined ? cases.slice(0, 1) : cases
+  const planted = switches === undefined ? pairs.slice(0, 1) : pairs
   test.each(planted)(
-    'are caught where a race is planted: %s',
-    async (name, open, plant, says) => {
-      const pair = await open()
-      two.plant = plant()
+    'are caught where a race is planted: $name',
+    async ({ name, open, plant, says }) => {
+      const pair = await open(two, double)
+      two.plant = plant
       try {
         const until = { switchesMax: 1, stopsAtWrong: true }
         // Most races need nobody who ends or stands still, and without those there are far fewer orders.
