@@ -115,12 +115,15 @@ for (const backend of extremes)
       await world.fga.write({ writes: [{ user: 'user:mallory', relation: 'viewer', object }] })
       await world.database.query('insert into unreconciled (object, purge) values ($1, false)', [object])
       await world.database.query(
-        `insert into leases (object, holder, until) values ($1, 'killed', now() + interval '20 s')`,
+        `insert into leases (object, holder, until) values ($1, 'killed', now() + interval '1 hour')`,
         [object],
       )
       const beganAt = performance.now()
       await world.restart()
       expect(performance.now() - beganAt).toBeLessThan(15_000)
+      // The embedded database has no other process: all leases end with its own.
+      if (backend.database === 'postgres') expect(await world.tuples(object)).toContain('user:mallory viewer')
+      await world.database.query(`update leases set until = now() where holder = 'killed'`)
       await expect
         .poll(() => world.tuples(object), { timeout: 60_000 })
         .toEqual(['collection:closed filed_in', 'user:anne viewer'])
