@@ -158,6 +158,8 @@ export interface IngestDeps
   readonly isBeingAsked?: () => boolean
   /** Whether somebody waits for their turn to be answered: then each batch waits. Defaults to never. */
   readonly isOverloaded?: () => boolean
+  /** Most milliseconds that a batch waits for them. Defaults to ten seconds. */
+  readonly calmMsMax?: number
   /** Whether OpenFGA keeps its tuples apart from this process and its database. */
   readonly isApart: boolean
   /** Whether the database or OpenFGA is an older copy of itself: neither is held to the other by itself. */
@@ -184,6 +186,8 @@ export function createIngest({
   onEnded = () => undefined,
   isBeingAsked = () => false,
   isOverloaded = () => false,
+  // As long as a batch takes, or twice as long: under load the processors are those of who asks.
+  calmMsMax = 10_000,
   driftEveryMs = 3_600_000,
   mendEveryMs = 60_000,
   isApart,
@@ -207,7 +211,7 @@ export function createIngest({
     sharedLock: createSharedLock(),
     readBudget: createReadBudget(readSizeMax, largeFrom),
     fewAtATime: createFewAtATime(isBeingAsked),
-    whenCalm: (signal) => whenCalm(isOverloaded, signal),
+    whenCalm: (signal) => whenCalm(isOverloaded, calmMsMax, signal),
     beatMs: mendEveryMs / 2,
     assertSound: () => epoch.assertSoundNow(),
   }
@@ -338,10 +342,9 @@ export function createIngest({
   }
 }
 
-// As long as a batch takes, or twice as long: under load the processors are those of who asks.
-const [calmMsMax, lookEveryMs] = [10_000, 100]
+const lookEveryMs = 100
 
-async function whenCalm(isOverloaded: () => boolean, signal: AbortSignal): Promise<void> {
+async function whenCalm(isOverloaded: () => boolean, calmMsMax: number, signal: AbortSignal): Promise<void> {
   const until = performance.now() + calmMsMax
   while (isOverloaded() && performance.now() < until && !signal.aborted) await sleep(lookEveryMs)
 }

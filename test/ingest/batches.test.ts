@@ -25,6 +25,8 @@ for (const backend of backends.filter(
       world = await openIngestWorld(backend, {
         retryPauseSecondsMax: 0,
         lineBytesMax: 6_000_000,
+        // In the service ten seconds.
+        calmMsMax: 4_000,
         index: (index) => ({
           ...index,
           async stage(publications) {
@@ -276,7 +278,7 @@ for (const backend of backends.filter(
       try {
         const [first, second] = [named('waits', 2), named('goes-on', 1)]
         const waiting = await Promise.all(first.map((id) => world.put({ id, access: anne })))
-        await pause(2_000)
+        await pause(1_000)
         expect(await seenOf(first)).toEqual([])
         world.isOverloaded = false
         for (const job of waiting) expect(await world.done(job)).toMatchObject({ done: 1 })

@@ -105,6 +105,8 @@ interface WorldOptions {
   readonly retryPauseSecondsMax?: number
   readonly mendEveryMs?: number
   readonly lineBytesMax?: number
+  /** Default: what ingestion takes. */
+  readonly calmMsMax?: number
   /** Another chunk index around the real one. */
   readonly index?: (real: ChunkIndex) => ChunkIndex
   /** What stands between ingestion and the OpenSearch of the tests; then the chunk index is there. */
@@ -123,6 +125,7 @@ export async function openIngestWorld(
     retryPauseSecondsMax = 30,
     mendEveryMs = 60_000,
     lineBytesMax = 100_000,
+    calmMsMax,
     edit = {},
     index = asItIs,
     opensearch = native.isOnOpensearch ? fetch : undefined,
@@ -199,6 +202,7 @@ export async function openIngestWorld(
       },
       isBeingAsked: () => world.isBeingAsked,
       isOverloaded: () => world.isOverloaded,
+      ...(calmMsMax !== undefined && { calmMsMax }),
       clock: { now: Date.now },
       newId: () => `j_${randomBytes(8).toString('hex')}`,
       limits: { lineBytesMax, linesMax: 3_000 },
