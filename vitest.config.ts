@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
 import { SlowFirst } from './test/support/slow-first.ts'
@@ -20,7 +21,9 @@ export default defineConfig({
     // Processes, not threads: the embedding runtime is native code and PGlite runs in a worker of its own;
     // a crash in either must fail one file, not the run.
     pool: 'forks',
-    maxWorkers: '100%',
+    // One more than there are processors: for a fourth of its time a file waits, for polls, leases, answers
+    // that wait by design.
+    maxWorkers: availableParallelism() + 1,
     sequence: { sequencer: SlowFirst },
     testTimeout: 30_000,
     hookTimeout: 60_000,
