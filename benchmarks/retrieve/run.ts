@@ -183,7 +183,7 @@ for (const [user, share] of shares) {
 
 /** The same frame and the same token, then nothing that has to do with permissions. */
 async function createRaw() {
-  const authority = stack.use(await openRevocationFeed({ database, log }))
+  const authority = stack.use(await openRevocationFeed({ database, clock, log }))
   const newTxn = () => `t_${randomBytes(16).toString('base64url')}`
   const proofs = createProofs({ sql: database, clock, secret: randomBytes(32) })
   const verifier = createCachedVerifier({

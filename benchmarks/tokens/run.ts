@@ -53,7 +53,7 @@ async function verifying(): Promise<void> {
   const { database, publicUrl } = pair
   const clock = { now: Date.now }
   const ring = await openKeyRing(folder, clock)
-  await using authority = await openRevocationFeed({ database, log: () => undefined })
+  await using authority = await openRevocationFeed({ database, clock, log: () => undefined })
   const newTxn = () => `t_${randomUUID()}`
   const verifier = createCachedVerifier({
     judge: createTokenJudge({

@@ -36,7 +36,7 @@ export interface BackchannelPart extends AsyncDisposable {
 export async function openBackchannel(dependencies: BackchannelPartDeps): Promise<BackchannelPart> {
   const { database: sql, boss, seal, clock, log, approvals } = dependencies
   await using stack = new AsyncDisposableStack()
-  const requests = createBackchannelRequests({ sql, seal, log })
+  const requests = createBackchannelRequests({ sql, seal, clock, log })
   const queue = stack.use(
     createPgBossQueue({
       database: sql,

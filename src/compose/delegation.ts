@@ -81,7 +81,9 @@ export async function openDelegation(dependencies: DelegationDeps): Promise<Dele
   const agentAdministration = createAgentAdministration({ database, agents, delegations, clock })
   const deniedHosts = createDeniedHosts({ database, clock })
   const revocations = createRevocations({ sql: database, clock })
-  const authority = stack.use(await openRevocationFeed({ database, log, onEffect: dependencies.onEffect }))
+  const authority = stack.use(
+    await openRevocationFeed({ database, clock, log, onEffect: dependencies.onEffect }),
+  )
   // For commands, which ask at once and end.
   await index.firstLook
   const epoch = stack.use(

@@ -27,6 +27,13 @@ export interface Sql {
 export const countRows = async (sql: Sql, text: string, values?: readonly SqlValue[]): Promise<number> =>
   (await sql.query(text, values)).length
 
+/**
+ * For statements, by parameters that hold times: the end of what keeps somebody from acting, which lasts as
+ * long by the database's clock as by this process's, where that one is behind (decision 0092).
+ */
+export const lastingEnd = (end: `$${number}`, own: `$${number}`): string =>
+  `greatest(${end}::timestamptz, now() + (${end}::timestamptz - ${own}::timestamptz))`
+
 /** Rows whose columns are named as the type says; what is null in them is undefined. */
 export async function readRows<Row extends object>(
   sql: Sql,

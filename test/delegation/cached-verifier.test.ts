@@ -77,7 +77,7 @@ beforeAll(async () => {
   database = opened
   clock = movableClock()
   ring = await openKeyRing(join(opened.folder, 'keys'), clock)
-  authority = await openRevocationFeed({ database, log: () => undefined })
+  authority = await openRevocationFeed({ database, clock, log: () => undefined })
   proofs = createProofs({ sql: database, clock, secret: randomBytes(32) })
   verifier = newVerifier()
 })

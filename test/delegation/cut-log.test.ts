@@ -62,7 +62,7 @@ async function openProcess(openFga: typeof openOpenfga) {
     log,
     pollMs: 20,
   })
-  const authority = await openRevocationFeed({ database, log })
+  const authority = await openRevocationFeed({ database, clock, log })
   const shared = { database, fga, authority, clock, log, isApart: true, everyMs: 50 }
   const epoch = await openRestoreDetection({ ...shared, followed: index })
   // Beside it, on the same database: its own log is whole.

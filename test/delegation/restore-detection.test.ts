@@ -164,7 +164,7 @@ describe(
 test('what is revoked is soon beyond forgetting: the number is raised for it within the next look', async () => {
   const database = await openMigrated()
   const fga = await openFga(database, clock)
-  const authority = await openRevocationFeed({ database, log: () => undefined })
+  const authority = await openRevocationFeed({ database, clock, log: () => undefined })
   await using epoch = await openRestoreDetection({
     database,
     fga,
@@ -189,7 +189,7 @@ test('what was recorded is soon beyond forgetting also where the clock was set b
   const database = await openMigrated()
   const own = movableClock()
   const fga = await openFga(database, own)
-  const authority = await openRevocationFeed({ database, log: () => undefined })
+  const authority = await openRevocationFeed({ database, clock, log: () => undefined })
   await using epoch = await openRestoreDetection({
     database,
     fga,

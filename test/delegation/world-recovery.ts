@@ -37,7 +37,7 @@ export async function standOn(
   fga: Fga,
   { isApart = true }: { readonly isApart?: boolean } = {},
 ): Promise<Stand> {
-  const authority = await openRevocationFeed({ database, log: () => undefined })
+  const authority = await openRevocationFeed({ database, clock, log: () => undefined })
   const delegations = createDelegations({ database, fga, clock, randomBytes })
   const epoch = await openRestoreDetection({
     database,

@@ -89,7 +89,7 @@ export async function openVerifying(issuer: TestIssuer, options: { readonly demo
     externalIssuer(trustedIssuer.parse(issuer.entry()), { fetch, elapsed: clock.now, timeoutMs: 5_000 }),
   ]
   const proofs = createProofs({ sql: database, clock, secret: randomBytes(32) })
-  const authority = await openRevocationFeed({ database, log: () => undefined })
+  const authority = await openRevocationFeed({ database, clock, log: () => undefined })
   const newTxn = () => crypto.randomUUID()
   const lookUp = createRegistryLookup({ sql: database, authority })
   const verifierOf = (judged: readonly IssuerSource[], demo = false) =>

@@ -35,6 +35,7 @@ describe('a commit that no standby has acknowledged, whatever the role is told',
     await database.query('create table notes (id int)')
     feed = await openRevocationFeed({
       database,
+      clock: { now: Date.now },
       log: () => undefined,
       pollMs: 20,
       deafAfterMs: 3_000,

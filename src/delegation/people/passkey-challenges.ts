@@ -2,7 +2,7 @@ import { timingSafeEqual } from 'node:crypto'
 import { z } from 'zod'
 import { clocksApartMs } from '../../kernel/clock.ts'
 import type { Runtime } from '../../store/runtime.ts'
-import { countRows } from '../../store/sql.ts'
+import { countRows, lastingEnd } from '../../store/sql.ts'
 
 /** A challenge counts for one use only. */
 export type ChallengeUse = 'register' | 'sign in' | 'confirm'
@@ -41,24 +41,27 @@ export function createChallenges({
       if (bytes.length !== headBytes + macBytes) return false
       const head = bytes.subarray(0, headBytes)
       const expiresAt = head.readUIntBE(0, timeBytes) + livesMs
-      if (!timingSafeEqual(bytes.subarray(headBytes), mac(use, binding, head)) || clock.now() >= expiresAt)
+      const at = clock.now()
+      if (!timingSafeEqual(bytes.subarray(headBytes), mac(use, binding, head)) || at >= expiresAt)
         return false
       const used = await countRows(
         sql,
-        `insert into passkey_challenges_used (challenge_hash, expires_at) values ($1, $2)
+        `insert into passkey_challenges_used (challenge_hash, expires_at)
+         values ($1, ${lastingEnd('$2', '$3')})
          on conflict (challenge_hash) do nothing returning challenge_hash`,
         // Of its bytes: the same ones can be spelled in several ways.
-        [seal.hash('passkey challenge', bytes.toString('base64url')), new Date(expiresAt)],
+        [seal.hash('passkey challenge', bytes.toString('base64url')), new Date(expiresAt), new Date(at)],
       )
       return used > 0
     },
-    // By the database's clock: a process that is ahead would drop what others still take.
+    // By both clocks: a process that is ahead would drop what others still take, one that is behind what it
+    // takes itself.
     sweep: () =>
       countRows(
         sql,
-        `delete from passkey_challenges_used where expires_at <= now() - make_interval(secs => $1)
+        `delete from passkey_challenges_used where expires_at <= least(now(), $2) - make_interval(secs => $1)
          returning challenge_hash`,
-        [clocksApartMs / 1_000],
+        [clocksApartMs / 1_000, new Date(clock.now())],
       ),
   }
 }

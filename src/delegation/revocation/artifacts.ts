@@ -2,7 +2,7 @@ import { type Adapter, type AdapterPayload, errors } from 'oidc-provider'
 import { clocksApartMs } from '../../kernel/clock.ts'
 import type { Seal } from '../../store/encryption.ts'
 import type { Runtime } from '../../store/runtime.ts'
-import { countRows, type Sql } from '../../store/sql.ts'
+import { countRows, lastingEnd, type Sql } from '../../store/sql.ts'
 import type { Revocations } from './revocations.ts'
 
 export interface ArtifactsDeps extends Pick<Runtime, 'sql' | 'seal' | 'clock' | 'issuer'> {
@@ -15,7 +15,7 @@ export interface ArtifactsDeps extends Pick<Runtime, 'sql' | 'seal' | 'clock' | 
 export interface Artifacts {
   /** The store of one model (`AuthorizationCode`, `RefreshToken`, …), in the library's form. */
   of(model: string): Adapter
-  /** Drops what has been over for an hour, and returns how many. */
+  /** Drops what has been over for an hour by both clocks, and returns how many. */
   sweep(): Promise<number>
 }
 
@@ -64,6 +64,7 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
         async upsert(id, payload, expiresIn) {
           if (expiresIn === undefined) throw new Error(`A ${model} without an end is not kept.`)
           const idHash = hashOf(id)
+          const at = now()
           const values = [
             model,
             idHash,
@@ -72,7 +73,8 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
             payload.userCode === undefined ? null : seal.hash('user code', payload.userCode),
             payload.uid === undefined ? null : seal.hash('uid', payload.uid),
             hashOfPerson(payload),
-            new Date(clock.now() + expiresIn * 1_000),
+            new Date(at.getTime() + expiresIn * 1_000),
+            at,
           ]
           // A replayed id must lose even against one that is being written now: nothing is replaced while it
           // lasts.
@@ -80,13 +82,13 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
           const written = await countRows(
             sql,
             `insert into oauth_artifacts (model, id_hash, sealed, grant_id, user_code_hash, uid_hash, person_hash, expires_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8)
+             values ($1, $2, $3, $4, $5, $6, $7, ${lastingEnd('$8', '$9')})
              on conflict (model, id_hash) do update set
                sealed = excluded.sealed, grant_id = excluded.grant_id, user_code_hash = excluded.user_code_hash,
                uid_hash = excluded.uid_hash, person_hash = excluded.person_hash, expires_at = excluded.expires_at
              where oauth_artifacts.ended_at is null ${once ? 'and oauth_artifacts.expires_at <= $9' : ''}
              returning model`,
-            once ? [...values, now()] : values,
+            values,
           )
           // Else it was ended while this request had it in hand; what is left of it keeps it from coming
           // back.
@@ -124,13 +126,13 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
         },
       }
     },
-    // By the database's clock: a process that is ahead would forget what was used or ended, and others would
-    // take it.
+    // By both clocks: a process that is ahead or behind would forget what was used or ended, and others or it
+    // would take it.
     sweep: () =>
       countRows(
         sql,
-        'delete from oauth_artifacts where expires_at < now() - make_interval(secs => $1) returning model',
-        [keptMs / 1_000],
+        'delete from oauth_artifacts where expires_at < least(now(), $2) - make_interval(secs => $1) returning model',
+        [keptMs / 1_000, now()],
       ),
   }
 }

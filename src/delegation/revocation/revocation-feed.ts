@@ -43,7 +43,7 @@ export interface RevocationChange {
   readonly key: string
 }
 
-export interface RevocationFeedOptions extends Pick<Runtime, 'database' | 'log'> {
+export interface RevocationFeedOptions extends Pick<Runtime, 'database' | 'clock' | 'log'> {
   /** Milliseconds between two looks where other processes may change something. Default 500. */
   readonly pollMs?: number
   /** Milliseconds after which what is held is not believed without asking. Default 1,000. */
@@ -69,7 +69,7 @@ export const denyKey = (kind: string, key: string): string => `${kind} ${key}`
  * is heard that is not primary (decision 0064).
  */
 export async function openRevocationFeed(options: RevocationFeedOptions): Promise<RevocationFeed> {
-  const { database, log, pollMs = 500, freshMs = 1_000, deafAfterMs = 5_000 } = options
+  const { database, clock, log, pollMs = 500, freshMs = 1_000, deafAfterMs = 5_000 } = options
   const { onEffect = () => undefined } = options
   const { openListener } = database
   const isAlone = openListener === undefined
@@ -181,11 +181,12 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
     },
     refresh: follower.refresh,
     async sweep() {
-      // The database's clock, as for its rows: once our own is set right, what it forgot would count again.
-      const { now } = await readFeed<{ readonly now: number }>(
+      // By both clocks, as its rows: ahead or behind, what it forgot would count again for somebody.
+      const { now: databaseNow } = await readFeed<{ readonly now: number }>(
         database,
         'select (extract(epoch from now()) * 1000)::float8 as now',
       )
+      const now = Math.min(databaseNow, clock.now())
       for (const [key, expiresAt] of denied) if (expiresAt <= now - keptMs) denied.delete(key)
       return countRows(
         database,

@@ -1,5 +1,5 @@
 import type { Runtime } from '../../store/runtime.ts'
-import { countRows } from '../../store/sql.ts'
+import { countRows, lastingEnd } from '../../store/sql.ts'
 
 /** What no longer counts. A token's `jti` and `grant_id` mean something at their issuer only. */
 export type RevocationTarget =
@@ -11,11 +11,14 @@ export type RevocationTarget =
 
 /** The deny-list in the database. {@link RevocationFeed} brings it to every process. */
 export interface Revocations {
-  /** In force on the next request. `until` undefined: for ever; a later call never shortens it. */
+  /**
+   * In force on the next request. `until` undefined: for ever; a later call never shortens it. Where this
+   * process's clock is behind the database's, it lasts as long by that one.
+   */
   revoke(target: RevocationTarget, options: { readonly until?: Date; readonly reason: string }): Promise<void>
   /** Takes one back. False: there was none. Tokens that have not ended count again. */
   lift(target: RevocationTarget): Promise<boolean>
-  /** Drops rows that have been over for an hour, and returns how many. */
+  /** Drops rows that have been over for an hour by both clocks, and returns how many. */
   sweep(): Promise<number>
 }
 
@@ -27,7 +30,8 @@ export function createRevocations({ sql, clock }: Pick<Runtime, 'sql' | 'clock'>
   return {
     async revoke(target, { until: expiresAt, reason }) {
       await sql.query(
-        `insert into revocations (kind, key, until, reason, created_at) values ($1, $2, $3, $4, $5)
+        `insert into revocations (kind, key, until, reason, created_at)
+         values ($1, $2, ${lastingEnd('$3', '$5')}, $4, $5)
          on conflict (kind, key) do update set until =
            case when revocations.until is null or excluded.until is null then null
                 else greatest(revocations.until, excluded.until) end,
@@ -40,13 +44,13 @@ export function createRevocations({ sql, clock }: Pick<Runtime, 'sql' | 'clock'>
       const text = 'delete from revocations where kind = $1 and key = $2 returning key'
       return (await countRows(sql, text, [target.kind, revocationKey(target)])) > 0
     },
-    // By the database's clock, as its trigger: else all would be told that what one process that is ahead
-    // takes for over was lifted.
+    // By both clocks. Ahead, it would tell all that what it takes for over was lifted, since the trigger goes
+    // by the database's. Behind, it still takes what is over by that one.
     sweep: () =>
       countRows(
         sql,
-        'delete from revocations where until < now() - make_interval(secs => $1) returning key',
-        [keptMs / 1_000],
+        'delete from revocations where until < least(now(), $2) - make_interval(secs => $1) returning key',
+        [keptMs / 1_000, new Date(clock.now())],
       ),
   }
 }

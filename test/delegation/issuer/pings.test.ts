@@ -65,7 +65,7 @@ describeDatabases('a ping', (kind) => {
     name = `pings-${count}`
     clock = movableClock()
     seal = createSeal(randomBytes(32))
-    requests = createBackchannelRequests({ sql: database, seal, log: (...line) => logged.push(line) })
+    requests = createBackchannelRequests({ sql: database, seal, clock, log: (...line) => logged.push(line) })
     await registered(notified.url)
   })
   afterEach(async () => {
@@ -372,5 +372,12 @@ describeDatabases('a ping', (kind) => {
     expect(await requests.sweep()).toBe(1)
     await aProcess().run()
     expect(told()).toEqual([])
+  })
+
+  test('stays while its request lasts by the clock of a process that is hours behind', async () => {
+    clock.move(-5 * 3_600_000)
+    await asked('one')
+    await database.query('update backchannel_requests set expires_at = $1', [new Date(clock.now())])
+    expect(await requests.sweep()).toBe(0)
   })
 })

@@ -47,7 +47,7 @@ export interface BackchannelRequests {
   ping(idHash: string): Promise<Ping | undefined>
   /** The client was told, or is given up. */
   endPing(idHash: string): Promise<void>
-  /** Drops what has been over for an hour, and returns how many. */
+  /** Drops what has been over for an hour by both clocks, and returns how many. */
   sweep(): Promise<number>
 }
 
@@ -63,8 +63,9 @@ const batchSize = 100
 export function createBackchannelRequests({
   sql,
   seal,
+  clock,
   log,
-}: Pick<Runtime, 'sql' | 'seal' | 'log'>): BackchannelRequests {
+}: Pick<Runtime, 'sql' | 'seal' | 'clock' | 'log'>): BackchannelRequests {
   const hashOf = (id: string) => seal.hash('backchannel request', id)
   const endPing: BackchannelRequests['endPing'] = async (idHash) => {
     await sql.query('update backchannel_requests set ping = null where id_hash = $1', [idHash])
@@ -124,12 +125,13 @@ export function createBackchannelRequests({
       return undefined
     },
     endPing,
-    // By the database's clock: a process that is ahead would forget that an approval has its consent.
+    // By both clocks: a process that is ahead or behind would forget that an approval has its consent.
     sweep: () =>
       countRows(
         sql,
-        'delete from backchannel_requests where expires_at < now() - make_interval(secs => $1) returning id_hash',
-        [keptMs / 1_000],
+        `delete from backchannel_requests where expires_at < least(now(), $2) - make_interval(secs => $1)
+         returning id_hash`,
+        [keptMs / 1_000, new Date(clock.now())],
       ),
   }
 }
