@@ -115,12 +115,24 @@ describe('what this process wrote', () => {
       undefined,
       undefined,
     ])
-    cache.put('key', { askedAt: 1, generation: 0 })
-    expect([cache.find('key', 0), cache.find('key', 1)]).toEqual([undefined, undefined])
     const none = createVerdictCache({ now: () => 0, elapsed: () => 0, ttlMs: 0 })
     none.put('key', { askedAt: 0, generation: 0 })
     expect(none.find('key', 0)).toBeUndefined()
   })
+
+  test('is not said at the hour at which it was asked where the clock was set back while it was asked', () => {
+    const cache = createVerdictCache({ now: () => 0, elapsed: () => 0, ttlMs: 10 })
+    cache.put('key', { askedAt: 1, generation: 0 })
+    // The first look: one that comes earlier would forget it.
+    expect(cache.find('key', 1)).toBeUndefined()
+  })
+
+  test('is not said before the hour at which it was asked', () => {
+    const cache = createVerdictCache({ now: () => 1, elapsed: () => 0, ttlMs: 10 })
+    cache.put('key', { askedAt: 1, generation: 0 })
+    expect([cache.find('key', 0), cache.find('key', 1)]).toEqual([undefined, undefined])
+  })
+
   test('is not said again when a clock that was set back comes to the hour at which it was asked', () => {
     const hour = 3_600_000
     const clocks = { wall: hour, steady: 0 }
