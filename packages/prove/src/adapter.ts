@@ -34,7 +34,7 @@ export interface Answer {
   readonly raw?: string
   /** How long it asks to wait, where it refuses for now (429, 503). Left out: longer each time. */
   readonly retryAfterMs?: number
-  /** Whatever else of it the person sees, such as a count of hits. */
+  /** Whatever else of it the person sees, such as a count of hits. A finding says its name alone. */
   readonly facts?: Readonly<Record<string, string | number | boolean>>
 }
 

@@ -39,7 +39,7 @@ Invented documents (left out: only real ones are looked at, and nothing is writt
   --collection ID           of Remit, for nothing else; --writer-token-command COMMAND
 Reports
   --json FILE, --junit FILE, --sarif FILE; text goes to standard output
-  --key-file FILE           of the digests; is made if it is not there (remit-prove.key)
+  --key-file FILE           of the digests; a run makes it if it is not there (remit-prove.key)
 Sizes
   --seed N, --answers 2000, --k 100, --concurrency 8, --words 16, --repeats 5, --crowd 300,
   --revocations 30, --bound-ms 0, --watch-ms 5000, --patience-ms 60000, --timeout-ms 30000,
@@ -199,16 +199,24 @@ async function truthOf(): Promise<Truth> {
 }
 
 /** Made once, for its owner alone: by it the operator finds out what a digest was. */
-async function keyOf(): Promise<string> {
+async function keyOf(isRun: boolean): Promise<string> {
   const path = needed('key-file')
   try {
-    await writeFile(path, `${randomBytes(32).toString('hex')}\n`, { mode: 0o600, flag: 'wx' })
+    if (isRun) await writeFile(path, `${randomBytes(32).toString('hex')}\n`, { mode: 0o600, flag: 'wx' })
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
-  const key = (await readFile(path, 'utf8')).trim()
+  const key = (await readFile(path, 'utf8').catch(noKey)).trim()
   if (key.length < 32) throw new UsageError(`${path} is no key: it is too short.`)
   return key
+}
+
+/** By a new key every digest would be another than that of the report. */
+function noKey(cause: unknown): never {
+  throw new Error(
+    `There is no key to read at ${needed('key-file')}: name the key of the run by --key-file.`,
+    { cause },
+  )
 }
 
 function canaryPeopleOf(): readonly [string, string] | undefined {
@@ -227,7 +235,7 @@ async function main(): Promise<number> {
   }
   const [command, ...names] = positionals
   if (command === 'digest') {
-    const digest = createDigest(await keyOf())
+    const digest = createDigest(await keyOf(false))
     for (const name of names) console.log(`${digest(name)}  ${name}`)
     return 0
   }
@@ -284,7 +292,7 @@ async function main(): Promise<number> {
         ...(canaryPeople !== undefined && { canaryPeople }),
       },
       {
-        key: await keyOf(),
+        key: await keyOf(true),
         sizes,
         signal: stop.signal,
         tell: (line) => console.error(`… ${line}`),

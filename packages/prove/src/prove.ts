@@ -13,8 +13,8 @@ import type { Check, Finding, Report } from './report.ts'
 import {
   createSession,
   Inconclusive,
+  kindOf,
   messageOf,
-  nameOf,
   type Session,
   type Sizes,
   type Subject,
@@ -129,10 +129,8 @@ async function attempt(probe: Probe, session: Session, tell: ProveOptions['tell'
   try {
     return { probe, seen: await probe.try(session) }
   } catch (error) {
-    const { cause } = error instanceof Error ? error : {}
-    tell?.([error, ...(cause === undefined ? [] : [cause])].map(messageOf).join(' '))
-    // Of others by its name: a message may quote what was answered.
-    const reason = error instanceof Inconclusive ? error.message : `It failed (${nameOf(error)}).`
+    tell?.(messageOf(error))
+    const reason = error instanceof Inconclusive ? error.message : `It failed (${kindOf(error)}).`
     return { probe, reason, isInconclusive: true }
   }
 }
@@ -198,6 +196,6 @@ function hiddenWords({ findings, counts }: Session): Check {
     failures,
     upper95: null,
     p: null,
-    notes: [],
+    notes: counts.searched === 0 ? ['no check that ran hid an invented document'] : [],
   }
 }

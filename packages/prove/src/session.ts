@@ -144,8 +144,7 @@ export function createSession({ subject, timeoutMs, trace, stop, ...options }: S
       const secrets = [...(forbidden.get(person) ?? [])]
       const asked = performance.now()
       const answer = await send(token).catch((error: unknown) => {
-        // By its name: a message may quote what was answered, and the report holds no text.
-        throw new Inconclusive(`${adapter.name} does not answer (${nameOf(error)}).`, { cause: error })
+        throw new Inconclusive(`${adapter.name} does not answer (${kindOf(error)}).`, { cause: error })
       })
       const ms = performance.now() - asked
       if (given === undefined && answer.status === 401 && tries === 0) {
@@ -208,8 +207,31 @@ const tooOften = (name: string, status: number, patienceMs: number): string =>
     status === 429 ? ' Raise what one person may ask in a minute: at Remit, RATE_PER_MINUTE.' : ''
   }`
 
-export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-export const nameOf = (error: unknown): string => (error instanceof Error ? error.name : 'no error')
+/** What it says, and what each cause says: for whoever runs this, since it may quote what was answered. */
+export const messageOf = (error: unknown): string => causesOf(error).map(saidBy).join(' ')
+
+/** For a report, which holds no text of an answer: its name and innermost code, `TypeError, ECONNREFUSED`. */
+export function kindOf(error: unknown): string {
+  const name = error instanceof Error ? error.name : 'no error'
+  return [name, causesOf(error).map(codeOf).findLast(Boolean)].filter(Boolean).join(', ')
+}
+
+/** It and its causes, the outermost first; no more than anybody reads, should one be its own cause. */
+function causesOf(error: unknown): unknown[] {
+  const all = [error]
+  for (let at = error; at instanceof Error && at.cause !== undefined && all.length < 5; all.push(at))
+    at = at.cause
+  return all
+}
+
+const saidBy = (error: unknown): string =>
+  error instanceof Error ? error.message || codeOf(error) || error.name : String(error)
+
+/** Such as ECONNREFUSED, of the system or a library. */
+function codeOf(error: unknown): string | undefined {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  return /^[A-Z][A-Z\d_]{2,40}$/.test(code) ? code : undefined
+}
 
 /** So many at a time, in order. After a failure no more begins, and it is thrown once all have ended. */
 export async function each<T>(

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import type { Adapter } from '../src/adapter.ts'
 import { type ProveOptions, prove } from '../src/prove.ts'
 import type { Finding, Report } from '../src/report.ts'
+import { toText } from '../src/reports/text.ts'
 import { tableTruth } from '../src/truths/table.ts'
 import { type Defect, defects, startTwin } from './twin.ts'
 import { twinAdapter } from './twin-adapter.ts'
@@ -55,6 +56,22 @@ describe('of an endpoint with a defect', () => {
     expect(findings.map((one) => one.check)).toContain(check)
     expect(checks).toContainEqual(expect.objectContaining({ id: check, state: 'broken' }))
   })
+})
+
+test('a finding by facts names the fact that tells, and no count of failures reads as held', async () => {
+  let answers = 0
+  const told = await report('a total counts what is hidden', { only: ['twins'] }, ({ retrieve }) => ({
+    async retrieve(question) {
+      const answer = await retrieve(question)
+      answers += 1
+      return { ...answer, facts: { ...answer.facts, isRare: answers % 50 === 0, kind: 'notes' } }
+    },
+  }))
+  const messages = told.findings.map(({ message }) => message).join('\n')
+  expect(messages).toContain('can be told by: other facts: total (hidden: ')
+  expect(messages).not.toMatch(/isRare|kind/)
+  expect(toText(told)).toMatch(/^broken {7}twins: .* \d+ answers, p = /m)
+  expect(toText(told)).not.toMatch(/twins: .* 0 of /)
 })
 
 describe('of one without', () => {

@@ -35,7 +35,7 @@ export const twins: Probe = {
   id: 'twins',
   kind: 'oracle',
   claim:
-    'Whether there are documents that a person may not read cannot be told: not by status, size, count, order, scores, wording or time.',
+    'Whether there are documents that a person may not read cannot be told: not by status, size, count, order, scores, facts, wording or time.',
   unit: 'answers',
   missing: needsCanary,
   async try(session): Promise<Seen> {
@@ -101,6 +101,7 @@ function visibleDocuments(
   }))
 }
 
+const facts = 'other facts:'
 /** What one can see of an answer, as a text that is equal where nothing can be told. */
 const looks: Readonly<Record<string, (answer: TimedAnswer) => string>> = {
   status: ({ status }) => String(status),
@@ -112,7 +113,7 @@ const looks: Readonly<Record<string, (answer: TimedAnswer) => string>> = {
   order: ({ passages }) => passages.map(({ id }) => id).join(),
   scores: ({ passages }) => passages.map(({ score }) => score).join(),
   'what it says of being complete': ({ complete }) => String(complete),
-  'other facts': ({ facts }) => JSON.stringify(facts),
+  [facts]: ({ facts: said }) => JSON.stringify(said),
   wording: ({ raw = '' }) => plain(raw),
 }
 
@@ -124,13 +125,7 @@ function testsOf(session: Session, words: readonly Word[], way: Way): Test[] {
   const bare = words.filter((word) => word.way === undefined)
   const measures: Readonly<Record<string, (ask: Ask) => number>> = {
     ...Object.fromEntries(
-      Object.entries(looks).map(([what, look]) => [
-        what,
-        ({ before, after }: Ask) => {
-          const known = new Set(before.map(look))
-          return after.filter((answer) => !known.has(look(answer))).length
-        },
-      ]),
+      Object.entries(looks).map(([what, look]) => [what, (ask: Ask) => newIn(ask, look)]),
     ),
     size: ({ before, after }) => median(after.map(bytesOf)) - median(before.map(bytesOf)),
     time: ({ after }) => median(after.map(({ ms }) => ms)),
@@ -138,8 +133,34 @@ function testsOf(session: Session, words: readonly Word[], way: Way): Test[] {
   }
   return Object.entries(measures).flatMap(([what, by]) => {
     const ofWord = ({ asks }: Word) => asks.reduce((sum, ask) => sum + by(ask), 0)
-    return testOf(what, way, hiding.map(ofWord), bare.map(ofWord), session.random)
+    const told = what === facts ? [what, ...tellingOf(hiding, bare)].join(' ') : what
+    return testOf(told, way, hiding.map(ofWord), bare.map(ofWord), session.random)
   })
+}
+
+/**
+ * Which of the facts differ most between these words and those, by name. One test stays for all of them: more
+ * would make each of a run's tests weaker.
+ */
+function tellingOf(hiding: readonly Word[], bare: readonly Word[]): string[] {
+  const asks = [...hiding, ...bare].flatMap((word) => word.asks)
+  const names = new Set(
+    asks.flatMap(({ after }) => after.flatMap((answer) => Object.keys(answer.facts ?? {}))),
+  )
+  const gaps = [...names].map((name) => {
+    const look = ({ facts: said }: TimedAnswer) => JSON.stringify(said?.[name])
+    const sum = (words: readonly Word[]) =>
+      words.flatMap((word) => word.asks).reduce((all, ask) => all + newIn(ask, look), 0)
+    return { name, gap: Math.abs(sum(hiding) - sum(bare)) }
+  })
+  const most = Math.max(1, ...gaps.map(({ gap }) => gap))
+  return gaps.filter(({ gap }) => gap === most).map(({ name }) => name)
+}
+
+/** How many answers look as none of before. */
+function newIn<T>({ before, after }: Ask, look: (answer: TimedAnswer) => T): number {
+  const known = new Set(before.map(look))
+  return after.filter((answer) => !known.has(look(answer))).length
 }
 
 const bytesOf = ({ bytes }: TimedAnswer): number => bytes

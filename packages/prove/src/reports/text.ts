@@ -1,3 +1,4 @@
+import { probes } from '../prove.ts'
 import type { Check, Report } from '../report.ts'
 
 export function toText(report: Report): string {
@@ -19,20 +20,28 @@ export function toText(report: Report): string {
         .join(' '),
     ),
     ...left.map((document) => `It could not be removed: ${document}`),
-    findings.length > 0
-      ? `${findings.length} findings.`
-      : checks.some(({ state }) => state === 'inconclusive')
-        ? 'Nothing was found, but not all could be told.'
-        : 'Nothing was found.',
+    findings.length > 0 ? `${findings.length} findings.` : `Nothing was found ${byHowMany(checks)}`,
     '',
   ].join('\n')
 }
 
+/** Of all there are: what was left out by `--only`, or after the run ended early, was not tried either. */
+function byHowMany(checks: readonly Check[]): string {
+  const all = probes.length + 1
+  const count = (wanted: Check['state']) => checks.filter(({ state }) => state === wanted).length
+  const [held, unsure] = [count('held'), count('inconclusive')]
+  const rest = all - held - unsure
+  return `by ${held} of ${all} checks${rest > 0 ? `; ${rest} not tried` : ''}${unsure > 0 ? `; ${unsure} could not tell` : ''}.`
+}
+
 function line({ id, state, claim, trials, failures, unit, upper95, p }: Check): string {
   const figures = [
-    `${failures} of ${trials} ${unit}`,
-    upper95 === null ? '' : `rate below ${upper95.toPrecision(2)} (95 %)`,
+    // Where p decides, "0 of" would read as held.
+    p !== null && failures === 0 ? `${trials} ${unit}` : `${failures} of ${trials} ${unit}`,
+    upper95 === null || state === 'broken' ? '' : `rate below ${percent(upper95)} (with 95 % confidence)`,
     p === null ? '' : `p = ${p.toPrecision(2)}`,
   ].filter(Boolean)
   return `${state.replace('_', ' ').padEnd(12)} ${id}: ${claim}${trials > 0 ? ` ${figures.join(', ')}.` : ''}`
 }
+
+const percent = (rate: number): string => `${Number((rate * 100).toPrecision(2))} %`
