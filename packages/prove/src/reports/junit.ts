@@ -1,12 +1,12 @@
-import type { Report } from '../report.ts'
+import type { Finding, Report } from '../report.ts'
 
 export function toJunit({ endpoint, checks, findings, seconds }: Report): string {
   const cases = checks.map(({ id, claim, state, notes }) => {
     const own = findings.filter(({ check }) => check === id)
     const broken = own
       .map(
-        ({ kind, ...facts }) =>
-          `<failure type="${kind}" message="${escaped(facts.message)}">${escaped(JSON.stringify(facts))}</failure>`,
+        ({ kind, message, ...names }) =>
+          `<failure type="${kind}" message="${escaped(message)}">${escaped(textOf(names))}</failure>`,
       )
       .join('')
     const skipped = state === 'not_tried' ? `<skipped message="${escaped(notes.join('; '))}"/>` : ''
@@ -22,6 +22,12 @@ export function toJunit({ endpoint, checks, findings, seconds }: Report): string
     '',
   ].join('\n')
 }
+
+/** The digests alone: what stands beside them is said already. */
+const textOf = ({ person, document, question }: Partial<Finding>): string =>
+  Object.entries({ person, document, question })
+    .flatMap(([name, digest]) => (digest === undefined ? [] : [`${name} ${digest}`]))
+    .join(', ')
 
 const escaped = (text: string): string =>
   text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;')
