@@ -23,8 +23,9 @@ describeDatabases('grants of approvals', (kind) => {
   let grants: ApprovalGrants
   let delegation: string
 
-  const createWith = (one: Fga) =>
-    createApprovalGrants({ database, fga: one, clock, log: () => undefined, randomBytes })
+  const logged: unknown[] = []
+  const log = (event: string, fields?: object) => void logged.push({ event, ...fields })
+  const createWith = (one: Fga) => createApprovalGrants({ database, fga: one, clock, log, randomBytes })
 
   beforeAll(async () => {
     database = await openTestDatabase(kind)
@@ -127,6 +128,33 @@ describeDatabases('grants of approvals', (kind) => {
       })
       await expect(failing).rejects.toThrow('killed')
       expect(await shown(bot(), { named: [id] })).toEqual([])
+    })
+
+    test('is on record with what it gives, of a call without what was asked of it', async () => {
+      const call = { connection: 'c_1', method: 'POST', path: '/issues?token=x', bodyDigest: 'digest' }
+      const objects = ['document:minutes']
+      for (const [overrides, given] of [
+        [{}, { objects, one_question: false, max_uses: null, vault_call: null }],
+        [{ maxUses: 3 }, { objects, one_question: false, max_uses: 3, vault_call: null }],
+        [{ queryHmac: 'this' }, { objects, one_question: true, max_uses: 1, vault_call: null }],
+        [
+          { objects: [], vaultCall: call },
+          {
+            ...{ objects: [], one_question: false, max_uses: 1 },
+            vault_call: {
+              ...{ connection: 'c_1', method: 'POST', path: '/issues' },
+              call_digest: expect.stringMatching(/^[\w-]{43}$/),
+            },
+          },
+        ],
+      ] satisfies readonly [Partial<GrantDraft>, object][]) {
+        const id = await granted(overrides)
+        const records = await database.query<{ detail: object }>(
+          `select detail from decision_records where event = 'grant_made' and detail ->> 'grant' = $1`,
+          [id],
+        )
+        expect(records).toMatchObject([{ detail: { grantor: 'user:anne', remembered: false, ...given } }])
+      }
     })
 
     test('answers one question once: a second grant of the same approval cannot count', async () => {
@@ -249,14 +277,24 @@ describeDatabases('grants of approvals', (kind) => {
       expect(await use(id)).toBe(true)
     })
 
+    test('that leaves more leaves the tuples', async () => {
+      const id = await granted({ maxUses: 2 })
+      const before = await tuplesOf(id)
+      expect(await use(id)).toBe(true)
+      await grants.settle([id])
+      expect(await tuplesOf(id)).toEqual(before)
+    })
+
     test('that was the last takes the tuples along; where OpenFGA fails, mend() does', async () => {
       const [first, second] = [await granted({ maxUses: 1 }), await granted({ maxUses: 1 })]
       await use(first)
       await grants.settle([first])
       expect(await tuplesOf(first)).toEqual([])
       await use(second)
+      logged.length = 0
       const failing = createWith({ ...fga, write: () => Promise.reject(new Error('down')) })
       await failing.settle([second])
+      expect(logged).toEqual([{ event: 'grants_unsettled', reason: expect.stringContaining('down') }])
       expect(await tuplesOf(second)).not.toEqual([])
       clock.move(61_000)
       expect(await grants.mend()).toBeGreaterThanOrEqual(1)
@@ -268,11 +306,16 @@ describeDatabases('grants of approvals', (kind) => {
     test('by the clock is rounded as OpenFGA’s is: over within the second in which it ends', async () => {
       const second = Math.ceil(clock.now() / 1_000) * 1_000
       const id = await granted({ until: new Date(second + 10_500) })
+      const late = await grants.prepare(grantDraft({ until: new Date(second + 10_500) }))
+      const listed = async () => (await grants.listOf('user:anne')).map((one) => one.id)
       clock.move(second + 10_000 - clock.now())
       expect(await shown(bot(), { named: [id] })).toEqual([id])
+      expect(await listed()).toContain(id)
       clock.move(1)
       expect(await shown(bot(), { named: [id] })).toEqual([])
       expect(await use(id)).toBe(false)
+      expect(await listed()).not.toContain(id)
+      expect(await activate(late.id)).toBe(false)
       clock.move(61_000)
       await grants.mend()
       expect(await tuplesOf(id)).toEqual([])
@@ -280,13 +323,18 @@ describeDatabases('grants of approvals', (kind) => {
     })
 
     test('by its person counts at once, takes the tuples along, and is nobody else’s to make', async () => {
+      const before = await granted()
+      clock.move(1)
       const id = await granted()
-      expect((await grants.listOf('user:anne')).map((one) => one.id)).toContain(id)
+      // The newest first.
+      expect((await grants.listOf('user:anne')).slice(0, 2).map((one) => one.id)).toEqual([id, before])
+      expect(await grants.listOf('user:bob')).toEqual([])
       expect(await grants.revoke('user:bob', id, recordedAs)).toBe(false)
       expect(await grants.revoke('user:anne', id, recordedAs)).toBe(true)
       expect(await shown(bot(), { named: [id] })).toEqual([])
       expect(await use(id)).toBe(false)
       expect(await tuplesOf(id)).toEqual([])
+      expect(await grants.revoke('user:anne', id, recordedAs)).toBe(false)
       expect(await ends(id)).toEqual(['revoked'])
       expect((await grants.listOf('user:anne')).map((one) => one.id)).not.toContain(id)
     })
@@ -309,6 +357,17 @@ describeDatabases('grants of approvals', (kind) => {
       await expect(grants.prepare(grantDraft(of))).rejects.toMatchObject({ code: 'conflict' })
     })
 
+    test('of what was lent counts also for one that was being made meanwhile, whose row says nothing of it', async () => {
+      const lentDelegation = await lend()
+      const of = { delegation: lentDelegation }
+      const [id, answering] = [await granted(of), await grants.prepare(grantDraft(of))]
+      await database.query(`update delegations set state = 'revoked' where id = $1`, [lentDelegation])
+      expect(await shown(bot(of), { named: [id] })).toEqual([])
+      expect(await use(id, { principal: bot(of) })).toBe(false)
+      expect((await grants.listOf('user:anne')).map((one) => one.id)).not.toContain(id)
+      expect(await activate(answering.id)).toBe(false)
+    })
+
     test('of what was lent that is undone leaves it as it was', async () => {
       const lentDelegation = await lend()
       const id = await granted({ delegation: lentDelegation })
@@ -318,6 +377,29 @@ describeDatabases('grants of approvals', (kind) => {
       })
       await expect(undone).rejects.toThrow('killed')
       expect(await shown(bot({ delegation: lentDelegation }), { named: [id] })).toEqual([id])
+    })
+
+    test('of one whose tuples are still being written takes them along, later', async () => {
+      const of = { delegation: await lend() }
+      const gate = Promise.withResolvers<void>()
+      const slow = createWith({
+        ...fga,
+        async write(change) {
+          await gate.promise
+          await fga.write(change)
+        },
+      })
+      const preparing = slow.prepare(grantDraft(of))
+      const rows = () => database.query('select from approval_grants where delegation = $1', [of.delegation])
+      await expect.poll(async () => (await rows()).length).toBe(1)
+      await delegations.revoke(of.delegation)
+      await grants.mend()
+      gate.resolve()
+      const { id } = await preparing
+      expect(await tuplesOf(id)).not.toEqual([])
+      clock.move(61_000)
+      await grants.mend()
+      expect(await tuplesOf(id)).toEqual([])
     })
 
     test('of one that was never answered comes after a minute', async () => {
@@ -339,7 +421,9 @@ describeDatabases('grants of approvals', (kind) => {
     await fga.write({
       writes: [stray, { user: 'agent:other-bot', relation: 'agent', object: `grant:${id}` }],
     })
+    logged.length = 0
     expect(await grants.mend()).toBe(1)
+    expect(logged).toEqual([{ event: 'grant_strays_removed', grant: id, count: 2 }])
     expect(await tuplesOf(id)).toEqual(before)
     expect(await grants.mend()).toBe(0)
   })
