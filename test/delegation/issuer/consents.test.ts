@@ -1,6 +1,8 @@
 import { decodeJwt } from 'jose'
 import * as client from 'openid-client'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createConsents } from '../../../src/delegation/oauth/consents.ts'
+import { createSignInValidity } from '../../../src/delegation/people/sign-in-validity.ts'
 import { type OwnBrowser, openOwnBrowser } from '../../http/own-browser.ts'
 import { faultyDatabase } from '../../security/faulty-database.ts'
 import { type Backend, describeBackends } from '../../support/backends.ts'
@@ -68,6 +70,28 @@ describeBackends('a consent', (backend: Backend) => {
     expect(await asked(tokens.access_token)).toBe(403)
     await expect(refresh(tokens.refresh_token)).rejects.toMatchObject({ error: 'invalid_grant' })
     expect(await rows(grant)).toEqual([])
+  })
+
+  test('is forgotten once both clocks say that it is over, the process’s and the database’s', async () => {
+    const { tokens, grant } = await consented()
+    const hour = 3_600_000
+    const sweptBy = (aheadMs: number) => {
+      const clock = { now: () => Date.now() + aheadMs }
+      const signInValidity = createSignInValidity({ trustedIssuers: [], clock })
+      const { database, service } = world
+      return createConsents({ database, clock, delegations: service.delegations, signInValidity }).sweep()
+    }
+    const endsIn = (ms: number) =>
+      world.database.query('update oauth_grants set expires_at = $1 where grant_id = $2', [
+        new Date(Date.now() + ms),
+        grant,
+      ])
+    await endsIn(hour)
+    expect(await sweptBy(365 * 24 * hour)).toBe(0)
+    expect((await refresh(tokens.refresh_token)).access_token).not.toBe('')
+    await endsIn(-hour)
+    expect(await sweptBy(-2 * hour)).toBe(0)
+    expect(await sweptBy(0)).toBe(1)
   })
 
   test('ends with its grant: a refresh token that is used twice takes back what was lent', async () => {
