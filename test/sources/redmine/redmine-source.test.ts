@@ -124,6 +124,21 @@ describe('a Redmine as a source', { ...needsRedmine, timeout: 400_000 }, () => {
     expect(world.readable()).toEqual({ bug: 'anne bob dan', secret: 'dan' })
   })
 
+  test('names at each reading a role of which it cannot find out, also where it shows its own issues alone', async () => {
+    const world = await openSmall(server)
+    await world.ruby(`
+      dev.update!(issues_visibility: 'own')
+      issue['of bob', author: user['bob']]`)
+    await world.sync()
+    expect(world.readable()).toEqual({ 'of bob': 'bob dan' })
+    await world.ruby(`Member.find_by(project: project['a'], principal: user['canary']).destroy`)
+    for (const when of ['as it comes', 'afterwards']) {
+      const { failed } = await world.sync()
+      expect(world.readable(), when).toEqual({ 'of bob': 'dan' })
+      expect(failed, when).toMatchObject([{ name: `role ${world.roles.dev}` }])
+    }
+  })
+
   test('lets nobody read issues by a role until an answer of Redmine leaves a tracker out', async () => {
     const world = await openSmall(server)
     await world.ruby(`issue['issue']; write['a', 'Page', 'page']`)

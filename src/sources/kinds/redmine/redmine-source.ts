@@ -109,8 +109,7 @@ class RedmineSource {
     const before = readCursor(cursor)
     const versions = new Map(before.versions)
     const listedIds = new Set<string>()
-    const problems = [...matched.problems, ...mapping.problems]
-    let changes: Change[] = problems.map((problem) => ({ kind: 'broken', ...problem }))
+    let changes: Change[] = matched.problems.map(asBroken)
     for await (const part of this.#parts(signal)) {
       if (part.kind === 'broken') {
         // Told until it can be read. Nothing in it is gone.
@@ -134,7 +133,12 @@ class RedmineSource {
     // Rights that never were there at one moment give nobody anything.
     if (before.rights !== digest || changes.length > 0) await recheck.rights(recheck.textRead(), signal)
     yield {
-      changes: [...deleted.map((id) => ({ kind: 'deleted' as const, id })), ...changes],
+      // What is not known of a role may show in one's own issues alone: all of them were looked at by now.
+      changes: [
+        ...deleted.map((id) => ({ kind: 'deleted' as const, id })),
+        ...changes,
+        ...mapping.problems.map(asBroken),
+      ],
       cursor: cursorOf(digest, versions),
       isLast: true,
     }
@@ -294,5 +298,10 @@ class RedmineSource {
     return found?.version === page.version ? contentOfPage(this.#options, page, found.text) : undefined
   }
 }
+
+const asBroken = (problem: { readonly name: string; readonly problem: string }): BrokenItem => ({
+  kind: 'broken',
+  ...problem,
+})
 
 type Listed = Omit<ItemChange, 'content'> & { readonly access: SourceAccess }
