@@ -58,20 +58,38 @@ describe('of an endpoint with a defect', () => {
   })
 })
 
-test('a finding by facts names the fact that tells, and no count of failures reads as held', async () => {
+test('a finding by facts names the fact that tells, beside one that differs at each answer', async () => {
   let answers = 0
   const told = await report('a total counts what is hidden', { only: ['twins'] }, ({ retrieve }) => ({
     async retrieve(question) {
       const answer = await retrieve(question)
       answers += 1
-      return { ...answer, facts: { ...answer.facts, isRare: answers % 50 === 0, kind: 'notes' } }
+      return {
+        ...answer,
+        facts: { ...answer.facts, isRare: answers % 50 === 0, kind: 'notes', request: answers },
+      }
     },
   }))
   const messages = told.findings.map(({ message }) => message).join('\n')
   expect(messages).toContain('can be told by: other facts: total (hidden: ')
-  expect(messages).not.toMatch(/isRare|kind/)
+  expect(messages).not.toMatch(/isRare|kind|request/)
+  expect(told.checks.find(({ id }) => id === 'twins')?.notes).toEqual([
+    'facts that differ at each answer: request',
+  ])
   expect(toText(told)).toMatch(/^broken {7}twins: .* \d+ answers, p = /m)
+})
+
+test('no count of failures reads as held, and the text shows three of many findings of a kind', async () => {
+  const told = await report('a total counts what is hidden', { only: ['twins'] })
   expect(toText(told)).not.toMatch(/twins: .* 0 of /)
+  const [finding] = told.findings
+  if (finding === undefined) throw new Error('Nothing was found.')
+  const alike = Array.from({ length: 5 }, (_, ms) => ({ ...finding, message: `It came ${ms} ms late.` }))
+  const text = toText({ ...told, findings: [...alike, { ...finding, message: 'Another.' }] })
+  expect(text.match(/It came \d ms late\./g)).toHaveLength(3)
+  expect(text).toContain('… and 2 more like these.')
+  expect(text).toContain('Another.')
+  expect(text).toContain('6 findings.')
 })
 
 describe('of one without', () => {

@@ -69,8 +69,10 @@ export const twins: Probe = {
     })
     await sleep(sizes.boundMs)
     await askAll('after', sizes.repeats)
-    const tests = ways.flatMap((way) => testsOf(session, words, way))
-    return { trials: words.length * 2 * (2 + sizes.repeats), failures: 0, tests }
+    const { steady, restless } = factsOf(words.flatMap(({ asks }) => asks))
+    const tests = ways.flatMap((way) => testsOf(session, words, way, steady))
+    const notes = restless.length === 0 ? [] : [`facts that differ at each answer: ${restless.join(', ')}`]
+    return { trials: words.length * 2 * (2 + sizes.repeats), failures: 0, notes, tests }
   },
 }
 
@@ -103,7 +105,7 @@ function visibleDocuments(
 
 const facts = 'other facts:'
 /** What one can see of an answer, as a text that is equal where nothing can be told. */
-const looks: Readonly<Record<string, (answer: TimedAnswer) => string>> = {
+const looksAt = (steady: readonly string[]): Readonly<Record<string, (answer: TimedAnswer) => string>> => ({
   status: ({ status }) => String(status),
   'what is found': ({ passages }) =>
     passages
@@ -113,19 +115,36 @@ const looks: Readonly<Record<string, (answer: TimedAnswer) => string>> = {
   order: ({ passages }) => passages.map(({ id }) => id).join(),
   scores: ({ passages }) => passages.map(({ score }) => score).join(),
   'what it says of being complete': ({ complete }) => String(complete),
-  [facts]: ({ facts: said }) => JSON.stringify(said),
+  [facts]: ({ facts: said }) => JSON.stringify(steady.map((name) => said?.[name] ?? null)),
   wording: ({ raw = '' }) => plain(raw),
+})
+
+/**
+ * The names of facts. Restless are those that mostly differed between two answers to one question before
+ * anything was hidden, as a request's own id does: they tell nothing by themselves, and would drown the
+ * others in the one test for all. As the lots had decided nothing yet, to leave them out favours nobody.
+ */
+function factsOf(asks: readonly Ask[]): { readonly steady: string[]; readonly restless: string[] } {
+  const answers = asks.flatMap(({ before, after }) => [...before, ...after])
+  const names = [...new Set(answers.flatMap(({ facts: said }) => Object.keys(said ?? {})))].sort()
+  const isSteady = (name: string): boolean =>
+    2 * asks.filter(({ before }) => isVaried(before.map(({ facts: said }) => said?.[name]))).length <=
+    asks.length
+  return {
+    steady: names.filter(isSteady),
+    restless: names.filter((name) => !isSteady(name)),
+  }
 }
 
 /** Without what differs at each answer: numbers, and ids of its own. */
 const plain = (raw: string): string => raw.replaceAll(/[\w-]{12,}/g, '#').replaceAll(/\d+/g, '0')
 
-function testsOf(session: Session, words: readonly Word[], way: Way): Test[] {
+function testsOf(session: Session, words: readonly Word[], way: Way, steady: readonly string[]): Test[] {
   const hiding = words.filter((word) => word.way === way)
   const bare = words.filter((word) => word.way === undefined)
   const measures: Readonly<Record<string, (ask: Ask) => number>> = {
     ...Object.fromEntries(
-      Object.entries(looks).map(([what, look]) => [what, (ask: Ask) => newIn(ask, look)]),
+      Object.entries(looksAt(steady)).map(([what, look]) => [what, (ask: Ask) => newIn(ask, look)]),
     ),
     size: ({ before, after }) => median(after.map(bytesOf)) - median(before.map(bytesOf)),
     time: ({ after }) => median(after.map(({ ms }) => ms)),
@@ -133,7 +152,7 @@ function testsOf(session: Session, words: readonly Word[], way: Way): Test[] {
   }
   return Object.entries(measures).flatMap(([what, by]) => {
     const ofWord = ({ asks }: Word) => asks.reduce((sum, ask) => sum + by(ask), 0)
-    const told = what === facts ? [what, ...tellingOf(hiding, bare)].join(' ') : what
+    const told = what === facts ? [what, ...tellingOf(hiding, bare, steady)].join(' ') : what
     return testOf(told, way, hiding.map(ofWord), bare.map(ofWord), session.random)
   })
 }
@@ -142,12 +161,8 @@ function testsOf(session: Session, words: readonly Word[], way: Way): Test[] {
  * Which of the facts differ most between these words and those, by name. One test stays for all of them: more
  * would make each of a run's tests weaker.
  */
-function tellingOf(hiding: readonly Word[], bare: readonly Word[]): string[] {
-  const asks = [...hiding, ...bare].flatMap((word) => word.asks)
-  const names = new Set(
-    asks.flatMap(({ after }) => after.flatMap((answer) => Object.keys(answer.facts ?? {}))),
-  )
-  const gaps = [...names].map((name) => {
+function tellingOf(hiding: readonly Word[], bare: readonly Word[], steady: readonly string[]): string[] {
+  const gaps = steady.map((name) => {
     const look = ({ facts: said }: TimedAnswer) => JSON.stringify(said?.[name])
     const sum = (words: readonly Word[]) =>
       words.flatMap((word) => word.asks).reduce((all, ask) => all + newIn(ask, look), 0)
@@ -175,7 +190,7 @@ function testOf(what: string, way: Way, a: readonly number[], b: readonly number
 }
 
 /** Where nothing varies nothing can be told, and no test is made that others would have to pay for. */
-const isVaried = (values: readonly number[]): boolean => new Set(values).size > 1
+const isVaried = (values: readonly unknown[]): boolean => new Set(values).size > 1
 
 /** The same for documents that are asked for by their ids. */
 export const byId: Probe = {

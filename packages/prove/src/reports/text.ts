@@ -1,5 +1,5 @@
 import { probes } from '../prove.ts'
-import type { Check, Report } from '../report.ts'
+import type { Check, Finding, Report } from '../report.ts'
 
 export function toText(report: Report): string {
   const { endpoint, run, seed, trace, requests, passages, seconds, checks, findings, left } = report
@@ -9,21 +9,37 @@ export function toText(report: Report): string {
     '',
     ...checks.flatMap((check) => [line(check), ...check.notes.map((note) => `          ${note}`)]),
     '',
-    ...findings.map(({ check, kind, message, person, document, question }) =>
-      [
-        `${kind}: ${check}: ${message}`,
-        person && `person ${person}`,
-        document && `document ${document}`,
-        question && `question ${question}`,
-      ]
-        .filter(Boolean)
-        .join(' '),
-    ),
+    ...ofOneKind(findings).flatMap((alike) => {
+      const more = alike.length - shown
+      return [...alike.slice(0, shown).map(saying), ...(more > 0 ? [`… and ${more} more like these.`] : [])]
+    }),
     ...left.map((document) => `It could not be removed: ${document}`),
     findings.length > 0 ? `${findings.length} findings.` : `Nothing was found ${byHowMany(checks)}`,
     '',
   ].join('\n')
 }
+
+/** One defect shows in many answers. The other reports list them all. */
+const shown = 3
+
+function ofOneKind(findings: readonly Finding[]): Finding[][] {
+  const kinds = new Map<string, Finding[]>()
+  for (const one of findings) {
+    const of = `${one.check} ${one.message.replaceAll(/\d+/g, '0')}`
+    kinds.set(of, [...(kinds.get(of) ?? []), one])
+  }
+  return [...kinds.values()]
+}
+
+const saying = ({ check, kind, message, person, document, question }: Finding): string =>
+  [
+    `${kind}: ${check}: ${message}`,
+    person && `person ${person}`,
+    document && `document ${document}`,
+    question && `question ${question}`,
+  ]
+    .filter(Boolean)
+    .join(' ')
 
 /** Of all there are: what was left out by `--only`, or after the run ended early, was not tried either. */
 function byHowMany(checks: readonly Check[]): string {
