@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { ConnectionOptions } from 'node:tls'
-import pg, { type ClientBase } from 'pg'
+import pg, { type ClientBase, type Connection } from 'pg'
 import pgvector from 'pgvector/pg'
 import { createPrioritySemaphore } from '../kernel/background.ts'
 import { AppError } from '../kernel/errors.ts'
@@ -26,6 +26,13 @@ export interface PgDatabaseOptions {
    * Settings with which each connection begins, past what a pooler between may take as parameters of a start.
    */
   readonly settings?: Readonly<Record<string, string | number>>
+  /**
+   * Milliseconds after which the server ends a statement. Where it stays silent for five seconds more, the
+   * connection is broken: on Linux a server that is gone without a word is noticed after a quarter of an
+   * hour else. A statement that lifts the server's end (`statement_timeout = 0`) lifts this one too, for as
+   * long as the connection is lent. Default: none.
+   */
+  readonly statementMsMax?: number
   /** Runs after the pool has ended. */
   readonly onClose?: () => Promise<void>
   /** Gives what the statement gives, and looks after one that takes long. */
@@ -90,10 +97,14 @@ export function createPgDatabase({
   kind,
   pool: poolConfig,
   settings = {},
+  statementMsMax,
   onClose,
   watch = (operation) => operation,
 }: PgDatabaseOptions): Database {
-  const begin = beginWith(settings)
+  const begin = beginWith({
+    ...settings,
+    ...(statementMsMax !== undefined && { statement_timeout: statementMsMax }),
+  })
   const ask = <Row extends object>(...queryArguments: Parameters<typeof run>): Promise<Row[]> =>
     watch(run<Row>(...queryArguments))
   const listeners: { readonly on: Channel; readonly listener: (payload: string) => void }[] = []
@@ -110,11 +121,14 @@ export function createPgDatabase({
       client.on('error', () => tell('lost'))
       watchReplication(client)
       client.setTypeParser(int8, Number)
-      await pgvector.registerTypes(client)
+      if (statementMsMax !== undefined) silentMsMax.set(client, statementMsMax)
+      await answered(client, () => pgvector.registerTypes(client))
       // A session is notified of its own commit before that is answered: whoever changed something has been
       // heard.
       client.on('notification', ({ channel, payload = '' }) => tell(payload, channel))
-      await client.query([begin, ...channels.map((channel) => `listen ${channel}`)].join('; '))
+      await answered(client, () =>
+        client.query([begin, ...channels.map((channel) => `listen ${channel}`)].join('; ')),
+      )
     },
   })
   // An idle connection that breaks must not end the process; the next query reports it.
@@ -130,6 +144,7 @@ export function createPgDatabase({
     const leave = await enter?.()
     try {
       const client = await connect(lender)
+      if (statementMsMax !== undefined) silentMsMax.set(client, statementMsMax)
       let broken: Error | undefined
       try {
         return await operation(client)
@@ -145,7 +160,7 @@ export function createPgDatabase({
       leave?.()
     }
   }
-  const forcedPool = kind === 'postgres' ? openForcedPool(poolConfig, begin) : undefined
+  const forcedPool = kind === 'postgres' ? openForcedPool(poolConfig, begin, statementMsMax) : undefined
   const inTransaction = new AsyncLocalStorage<true>()
   let closing: Promise<void> | undefined
 
@@ -214,7 +229,7 @@ export function createPgDatabase({
  * Connections whose settings are {@link forcing} for good. Opened as they are needed, as many as the other
  * pool may.
  */
-function openForcedPool(config: pg.PoolConfig, begin: string): pg.Pool {
+function openForcedPool(config: pg.PoolConfig, begin: string, statementMsMax: number | undefined): pg.Pool {
   const pool = new pg.Pool({
     ...config,
     // oxlint-disable-next-line typescript/no-misused-promises -- the pool waits, whatever its types say
@@ -222,13 +237,37 @@ function openForcedPool(config: pg.PoolConfig, begin: string): pg.Pool {
       client.on('error', () => undefined)
       watchReplication(client)
       client.setTypeParser(int8, Number)
+      if (statementMsMax !== undefined) silentMsMax.set(client, statementMsMax)
       // Loads pgvector: before it is loaded, a wrong value of its settings would pass.
-      await client.query(`select '[1]'::vector`)
-      await client.query(`${begin}; ${setConfig(false)}`)
+      await answered(client, () => client.query(`select '[1]'::vector`))
+      await answered(client, () => client.query(`${begin}; ${setConfig(false)}`))
     },
   })
   pool.on('error', () => undefined)
   return pool
+}
+
+/** Of each connection that has an end: milliseconds. */
+const silentMsMax = new WeakMap<ClientBase, number>()
+// What the server ends itself it says within this.
+const goodbyeMs = 5_000
+
+/** Breaks a connection on which no answer comes. What it was committing may be in. */
+async function answered<T>(client: ClientBase, operation: () => Promise<T>): Promise<T> {
+  const msMax = silentMsMax.get(client)
+  if (msMax === undefined) return operation()
+  const { stream } = (client as ClientBase & { readonly connection: Connection }).connection
+  const giveUp = (): void =>
+    void stream.destroy(new Error('Connection terminated: the server does not answer'))
+  // One after the other: a process that stood still finds the first over, and then reads what had come.
+  let timer = setTimeout(() => {
+    timer = setTimeout(giveUp, goodbyeMs)
+  }, msMax)
+  try {
+    return await operation()
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 const earMsMax = 2_000
@@ -305,7 +344,9 @@ async function send<Row extends object>(
   values?: readonly SqlValue[],
 ): Promise<Row[]> {
   try {
-    const rows = await sendAlone<Row>(client, statement, values)
+    if (typeof statement === 'string' && statement.includes('statement_timeout = 0'))
+      silentMsMax.delete(client)
+    const rows = await answered(client, () => sendAlone<Row>(client, statement, values))
     if (unreplicated.has(client))
       throw new AppError('storage_unavailable', {
         internal: 'what was committed may be on this server alone',

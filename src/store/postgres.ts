@@ -12,6 +12,8 @@ export interface PostgresOptions {
   readonly poolSize?: number
   /** Milliseconds that a transaction may wait for its next statement. Defaults to a minute. */
   readonly idleMsMax?: number
+  /** Milliseconds that a statement may take, but one that says otherwise. Defaults to a minute. */
+  readonly statementMsMax?: number
 }
 
 /** Opens native Postgres. Refuses a pgvector below 0.8.4: older ones lose graph nodes at vacuum. */
@@ -19,6 +21,7 @@ export async function openPostgres({
   url,
   poolSize = 10,
   idleMsMax = 60_000,
+  statementMsMax = 60_000,
 }: PostgresOptions): Promise<Database> {
   await preparePgvector(url)
   return createPgDatabase({
@@ -30,8 +33,8 @@ export async function openPostgres({
       // One name a process: by it a command that needs the database for itself sees that it is not alone.
       application_name: `remit ${randomUUID()}`,
     },
+    statementMsMax,
     settings: {
-      statement_timeout: 60_000,
       // A process that stands still inside a transaction keeps its locks no longer: nothing else would ever
       // end it.
       idle_in_transaction_session_timeout: idleMsMax,

@@ -1,5 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
+import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -316,6 +318,48 @@ describe('a database that goes away', () => {
     },
   )
 
+  test('gives up connections on which no answer comes, and works on with others', {
+    ...needsPostgres,
+    timeout: 30_000,
+  }, async () => {
+    const real = new URL(native.databaseUrl ?? '')
+    await using between = await startBetween(Number(real.port))
+    real.hostname = '127.0.0.1'
+    real.port = String(between.port)
+    await using database = await openPostgres({ url: real.href, poolSize: 2, statementMsMax: 300 })
+    const told: string[] = []
+    database.onNotice((payload) => told.push(payload))
+    const look = () => database.query<{ pid: number }>('select pg_backend_pid() as pid, pg_sleep(0.05)')
+    const fixed = { name: 'silent', text: 'select 1 as one' }
+    await Promise.all([look(), look(), database.queryFixedPlan(fixed, [])])
+    between.hush()
+    const unanswered = [
+      look(),
+      database.transaction((sql) => sql.query('select 1')),
+      database.queryFixedPlan(fixed, []),
+    ]
+    await Promise.all(unanswered.map((one) => expect(one).rejects.toEqual(unavailable)))
+    expect(told).toContain('lost')
+    expect(await Promise.all([look(), look()])).toHaveLength(2)
+  })
+
+  test('lets a statement that lifts its end take longer than any other, and only that one', {
+    ...needsPostgres,
+    timeout: 30_000,
+  }, async () => {
+    await using database = await openPostgres({
+      url: native.databaseUrl ?? '',
+      poolSize: 1,
+      statementMsMax: 300,
+    })
+    const slow = await database.transaction(async (sql) => {
+      await sql.query('set local statement_timeout = 0')
+      return sql.query<{ took: number }>('select 1 as took from pg_sleep(5.6)')
+    })
+    expect(slow).toEqual([{ took: 1 }])
+    await expect(database.query('select pg_sleep(5)')).rejects.toEqual(unavailable)
+  })
+
   test('is not opened where nobody listens', async () => {
     await expect(openPostgres({ url: 'postgres://nobody@127.0.0.1:1/none' })).rejects.toThrow('ECONNREFUSED')
   })
@@ -328,6 +372,27 @@ describe('a database that goes away', () => {
     await expect(database.query('select 1')).rejects.toEqual(unavailable)
   })
 })
+
+/** Stands before a server. Hushed, it keeps what is open and passes nothing on; what is opened then works. */
+async function startBetween(port: number) {
+  const open = new Set<Socket>()
+  const server = createServer((here) => {
+    const there = connect(port, '127.0.0.1')
+    here.pipe(there).pipe(here)
+    for (const socket of [here, there]) open.add(socket.on('error', () => undefined))
+  })
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  return {
+    port: (server.address() as AddressInfo).port,
+    hush() {
+      for (const socket of open) socket.unpipe().pause()
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of open) socket.destroy()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}
 
 /** The worker is the database's own: Node tells of each one that is started. */
 async function openWithWorker(socketDir: string): Promise<{ database: Database; worker: Worker }> {
