@@ -158,7 +158,7 @@ export interface IngestDeps
   readonly isBeingAsked?: () => boolean
   /** Whether somebody waits for their turn to be answered: then each batch waits. Defaults to never. */
   readonly isOverloaded?: () => boolean
-  /** Most milliseconds that a batch waits for them. Defaults to ten seconds. */
+  /** Most milliseconds that a part of a batch waits for them. Defaults to 30 seconds. */
   readonly calmMsMax?: number
   /** Whether OpenFGA keeps its tuples apart from this process and its database. */
   readonly isApart: boolean
@@ -186,8 +186,8 @@ export function createIngest({
   onEnded = () => undefined,
   isBeingAsked = () => false,
   isOverloaded = () => false,
-  // As long as a batch takes, or twice as long: under load the processors are those of who asks.
-  calmMsMax = 10_000,
+  // 64 documents take most of a second of a processor: under load, one part in forty of one is theirs.
+  calmMsMax = 30_000,
   driftEveryMs = 3_600_000,
   mendEveryMs = 60_000,
   isApart,

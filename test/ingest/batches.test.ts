@@ -8,7 +8,7 @@ import { backends } from '../support/backends.ts'
 import { documentOf, type IngestWorld, openIngestWorld } from './world.ts'
 
 const anne = { viewers: ['user:anne'] }
-/** In the service ten seconds. */
+/** In the service 30 seconds. */
 const calmMsMax = 4_000
 
 for (const backend of backends.filter(
