@@ -240,6 +240,7 @@ describe('a configuration that cannot be used', () => {
     ['EMBEDDINGS_DIMENSIONS', '2001'],
     ['REQUEST_DEADLINE_MS', '60001'],
     ['BODY_BYTES_MAX', '0'],
+    ['AUDIT_RETENTION_DAYS', '36501'],
     ['TRUSTED_ISSUERS', '{}'],
   ])('is refused for %s=%s, by name', (name, value) => {
     expect(problemsOf({ [name]: value })[0]).toContain(name)

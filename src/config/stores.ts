@@ -78,9 +78,11 @@ export const record = group({
         'true: the record holds what was asked, in words, beside its HMAC. Whoever may read the record reads it; an erasure takes it out. docs/audit.md.',
       ),
     AUDIT_RETENTION_DAYS: count(30)
+      // A hundred years. What begins before the calendar of Postgres would end each run with an error.
+      .max(36_500)
       .optional()
       .describe(
-        'Days after which records are taken away, whole seals at a time; at least 30. Their heads stay. Default: never. docs/audit.md.',
+        'Days after which records are taken away, whole seals at a time; from 30 to 36500. Their heads stay. Default: never. docs/audit.md.',
       ),
   },
   read: (value) => ({
