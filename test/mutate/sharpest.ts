@@ -29,6 +29,10 @@ export const sharpest: Readonly<Record<string, Judges>> = {
   'src/authz/model/deploy.ts': { tests: ['test/authz/model-starts.test.ts'], isStored: true },
   'src/authz/write-order.ts': { tests: ['test/authz/write-order.test.ts'] },
   'src/authz/gate/verdict-cache.ts': { tests: ['test/authz/gate/held-yeses.test.ts'] },
+  'src/delegation/approvals/blocks.ts': {
+    tests: ['test/delegation/approvals/blocks.test.ts'],
+    isStored: true,
+  },
   'src/delegation/approvals/decide.ts': {
     tests: ['test/delegation/approvals/decide.test.ts'],
     isStored: true,

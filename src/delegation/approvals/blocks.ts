@@ -30,20 +30,23 @@ export const createBlocks = (database: Database): Blocks => ({
     ),
   lift: (subject, agent, recordedAs) =>
     database.transaction(async (sql) => {
-      const blocked = await sql.query<{ agent: string }>(
-        `select agent from approval_askers where subject = $1 and ${ofSameHost} and blocked_at is not null
-         order by agent for update`,
+      const blocked = await sql.query<{ agent: string; since: Date }>(
+        `select agent, blocked_at as since from approval_askers
+         where subject = $1 and ${ofSameHost} and blocked_at is not null order by agent for update`,
         [subject, agent],
       )
+      const since = blocked.find((block) => block.agent === agent)?.since
+      if (since === undefined) return false
       const lifted = blocked.map((block) => block.agent)
-      if (!lifted.includes(agent)) return false
       await sql.query('update approval_askers set blocked_at = null where subject = $1 and agent = any($2)', [
         subject,
         lifted,
       ])
+      // Once its client is removed, nothing but the moment of the block tells which host was blocked with it.
       await sql.query(
-        `update approval_host_askers set blocked_at = null where subject = $1 and host = ${hostOf}`,
-        [subject, agent],
+        `update approval_host_askers set blocked_at = null
+         where subject = $1 and coalesce(host = ${hostOf}, blocked_at = $3)`,
+        [subject, agent, since],
       )
       for (const agentId of lifted)
         await record(sql, recordedAs, { event: 'agent_unblocked', agent: agentId })
@@ -64,7 +67,7 @@ export async function blockAgent(
   )
   await sql.query(
     `insert into approval_host_askers (subject, host, blocked_at)
-     select $1, known.host, $3::timestamptz from ${hostOf} as known (host) where known.host is not null
+     select $1, known.host, $3::timestamptz from ${hostOf} as known (host)
      on conflict (subject, host) do update set
        blocked_at = coalesce(approval_host_askers.blocked_at, excluded.blocked_at)`,
     [subject, agent, now],
@@ -88,7 +91,7 @@ export const ofSameHost = `(agent = $2 or agent in (select agent from clients wh
  */
 export async function isHostBlocked(sql: Sql, subject: FgaObject, agent: string): Promise<boolean> {
   const rows = await sql.query<{ blocked_at: Date | null }>(
-    `insert into approval_host_askers (subject, host) select $1, known.host from ${hostOf} as known (host) where known.host is not null
+    `insert into approval_host_askers (subject, host) select $1, known.host from ${hostOf} as known (host)
      on conflict (subject, host) do update set host = excluded.host returning blocked_at`,
     [subject, agent],
   )
