@@ -50,7 +50,11 @@ function readOperation(
     if (/^(id|meta|schemas)\b/i.test(path))
       throw new ScimError(400, `${path} cannot be changed.`, 'mutability')
     const target = readPath(path, definitions)
-    return target === undefined ? [] : [{ op, ...target, value }]
+    if (target === undefined) return []
+    // RFC 7644 §3.5.2.2: without a value all of them go. One may mean that by an empty list, or nobody.
+    if (op === 'remove' && target.filter === undefined && Array.isArray(value) && value.length === 0)
+      throw invalidValue(path, 'the list of what goes is empty. Without a value all of it goes.')
+    return [{ op, ...target, value }]
   }
   if (path !== undefined && path !== null && path !== '')
     throw new ScimError(400, 'A path is a string.', 'invalidPath')
