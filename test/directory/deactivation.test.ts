@@ -257,6 +257,25 @@ for (const backend of tried)
       expect(await left('mid')).toEqual(nothing)
     })
 
+    test('has no role of an administrator that was given, or moved to them, while inactive', async () => {
+      const { administrators, personMove } = world.service
+      const ids = [await world.user('role'), await world.user('role-moved')]
+      await administrators.add('user:acme/role@login', ['security.read'])
+      for (const id of ids) await world.scim('PATCH', `/Users/${id}`, off)
+      await administrators.add('user:acme/role', ['security.read'])
+      await personMove.move('acme/role@login', 'acme/role-moved')
+      const held = async () =>
+        (await administrators.list()).flatMap(({ subject }) => (/acme.role/.test(subject) ? [subject] : []))
+      expect(await held()).toEqual(['user:acme/role', 'user:acme/role-moved'])
+      for (const id of ids) expect((await world.scim('PATCH', `/Users/${id}`, on)).status).toBe(200)
+      expect(await held()).toEqual([])
+      // Given to somebody active it stays.
+      expect(await administrators.add('user:acme/role', ['security.read'])).toEqual(['security.read'])
+      expect((await world.scim('PATCH', `/Users/${ids[0]}`, on)).status).toBe(200)
+      expect(await administrators.rolesOf('user:acme/role')).toEqual(['security.read'])
+      await administrators.remove('user:acme/role')
+    })
+
     test('joins no group while inactive, and none again by being active', async () => {
       const { id } = await fill('carol')
       await world.scim('PATCH', `/Users/${id}`, off)

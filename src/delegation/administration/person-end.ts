@@ -33,7 +33,8 @@ export interface PersonEnd {
   end(sql: Sql, account: EndedAccount, recordedAs: RecordActor): Promise<() => Promise<void>>
   /**
    * In the caller's transaction: they may sign in again, unless the operator bars them. Nothing else comes
-   * back: tokens of before do not count any more, and what a request under way made since the end ends too.
+   * back: tokens of before do not count any more. What was made or given since the end ends too, roles of an
+   * administrator included.
    */
   admit(sql: Sql, account: EndedAccount, recordedAs: RecordActor): Promise<() => Promise<void>>
   /**
@@ -118,6 +119,8 @@ export function createPersonEnd(deps: PersonEndDeps): PersonEnd {
     async admit(sql, account, recordedAs) {
       await tokensFromNow(sql, account)
       const settle = await endAll(sql, account, recordedAs)
+      // Only of this key: a local account that was linked meanwhile is somebody's whom nobody ended.
+      await sql.query('delete from administrators where subject = $1', [`user:${account.person}`])
       await barring.admitWithin(sql, account.person, recordedAs)
       return settle
     },
