@@ -133,6 +133,7 @@ async function prepare(stack: AsyncDisposableStack, config: Config, options: Sta
         config,
         infrastructure,
         clock,
+        comparesClocks: true,
         log,
         fetch,
         outboundTo: createSystemFetch,

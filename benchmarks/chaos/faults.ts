@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process'
-import { writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { OwnOpenFga } from '../../test/support/openfga-server.ts'
 import type { Pair } from '../../test/support/pair.ts'
 import type { OwnPostgres } from '../../test/support/postgres.ts'
+import type { PutClock } from '../../test/support/put-clock.ts'
 import type { Link, Links, Toxic } from './links.ts'
 
 /** Two processes of the service, what they need, and the links between. */
@@ -15,8 +15,8 @@ export interface World {
   readonly links: Links
   /** Of a search engine none, where Postgres finds passages. */
   readonly between: Readonly<Record<Where, readonly Link[]>>
-  /** By process: a file with the milliseconds by which its clock is wrong. */
-  readonly clocks: readonly [string, string]
+  /** Of each process. */
+  readonly clocks: readonly [PutClock, PutClock]
 }
 
 /** Between which two. */
@@ -146,9 +146,9 @@ const wrongClock = (name: string, which: readonly (0 | 1)[], ms: number): Fault 
   // 400 of the token endpoint: a subject token that is not good (RFC 8693 §2.2.2).
   refusals: [400, 401, 503],
   async begin({ clocks }) {
-    for (const one of which) await writeFile(clocks[one], String(ms))
+    for (const one of which) await clocks[one].put(ms)
     return async () => {
-      for (const one of which) await writeFile(clocks[one], '0')
+      for (const one of which) await clocks[one].put(0)
     }
   },
 })

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { availableParallelism, loadavg, tmpdir } from 'node:os'
@@ -12,6 +12,7 @@ import { startOpenFga } from '../../test/support/openfga-server.ts'
 import { dropNamed, indicesOf, opensearchSettings } from '../../test/support/opensearch.ts'
 import { openPair, type Pair } from '../../test/support/pair.ts'
 import { startPostgres } from '../../test/support/postgres.ts'
+import { openPutClock } from '../../test/support/put-clock.ts'
 import { type Load, openLoad } from '../failover/load.ts'
 import { type Fault, faults, type Where, type World } from './faults.ts'
 import { type Link, type Links, openLinks } from './links.ts'
@@ -43,22 +44,6 @@ const { values } = parseArgs({
   },
 })
 const recoveryMsMax = 30_000
-/** An ES module that runs before all others: the process's clock is off by what the file says. */
-const wrongClock = `
-  import { readFileSync } from 'node:fs'
-  const Real = Date
-  let off = 0
-  const look = () => {
-    try { off = Number(readFileSync(process.env.CHAOS_CLOCK, 'utf8')) } catch {}
-  }
-  look()
-  setInterval(look, 200).unref()
-  const now = () => Real.now() + off
-  globalThis.Date = new Proxy(Real, {
-    construct: (of, given, as) => Reflect.construct(of, given.length === 0 ? [now()] : given, as),
-    get: (of, name) => (name === 'now' ? now : of[name]),
-  })
-`
 const program = process.env['TOXIPROXY_PATH']
 if (program === undefined) throw new Error('Set TOXIPROXY_PATH.')
 
@@ -178,8 +163,10 @@ async function openWorld(): Promise<World & AsyncDisposable & { readonly provide
   await using stack = new AsyncDisposableStack()
   const folder = await mkdtemp(join(tmpdir(), 'remit-chaos-'))
   stack.defer(() => rm(folder, { recursive: true, force: true }))
-  const clocks = [join(folder, 'first'), join(folder, 'second')] as const
-  for (const file of clocks) await writeFile(file, '0')
+  const clocks = [
+    await openPutClock(join(folder, 'first')),
+    await openPutClock(join(folder, 'second')),
+  ] as const
   const postgres = stack.use(await startPostgres())
   const links = stack.use(await openLinks(program as string))
   const portOf = (url: string) => Number(new URL(url).port)
@@ -209,8 +196,7 @@ async function openWorld(): Promise<World & AsyncDisposable & { readonly provide
       SEARCH_ENGINE_URLS: `http://127.0.0.1:${engine[which]?.port}`,
     }),
     OPENFGA_API_URL: `http://127.0.0.1:${permissions[which].port}`,
-    CHAOS_CLOCK: clocks[which],
-    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(wrongClock)}`,
+    ...clocks[which].settings,
   })
   const pair = stack.use(
     await openPair({

@@ -13,6 +13,11 @@ export interface ComposeOptions {
   readonly config: Config
   readonly infrastructure: Infrastructure
   readonly clock: Clock
+  /**
+   * Whether nobody is answered while `clock` and the database's are apart (decision 0093). Default false:
+   * tests put theirs, and a command ends at once.
+   */
+  readonly comparesClocks?: boolean
   /** For ages, in milliseconds. Default: this process's (kernel/elapsed.ts). */
   readonly elapsed?: () => number
   readonly log: Log

@@ -32,7 +32,16 @@ import type { ComposeContext } from './context.ts'
 export interface DelegationDeps
   extends Pick<
     ComposeContext,
-    'config' | 'database' | 'clock' | 'log' | 'fetch' | 'now' | 'elapsed' | 'newTxn' | 'keysDir'
+    | 'config'
+    | 'database'
+    | 'clock'
+    | 'comparesClocks'
+    | 'log'
+    | 'fetch'
+    | 'now'
+    | 'elapsed'
+    | 'newTxn'
+    | 'keysDir'
   > {
   readonly fga: Fga
   readonly index: Pick<FollowingIndex, 'logWentBack' | 'isLogDoubted' | 'firstLook' | 'catchUp' | 'rebuild'>
@@ -58,8 +67,10 @@ export interface DelegationPart extends AsyncDisposable {
   /** 32 bytes, those that `proofs` derives its nonces from. */
   readonly proofSecret: Uint8Array
   readonly verifier: Verifier
-  /** Whether changes of who may act are heard. */
+  /** Whether changes of who may act are heard, by a clock that is not apart from the database's. */
   readonly isHeard: () => boolean
+  /** Whether it is. */
+  readonly areClocksApart: () => boolean
   /** Throws a 503 while it is not known who may act. */
   readonly assertOpen: () => void
   /** Whether it is known who may act. */
@@ -72,6 +83,7 @@ export interface DelegationPart extends AsyncDisposable {
 /** Opens tokens, registries, delegations and revocation. */
 export async function openDelegation(dependencies: DelegationDeps): Promise<DelegationPart> {
   const { config, database, fga, index, clock, log, now, elapsed, newTxn, keysDir } = dependencies
+  const { comparesClocks = false } = dependencies
   await using stack = new AsyncDisposableStack()
   const keys = await openKeyRing(keysDir, clock)
   const agents = createAgents({ sql: database, clock })
@@ -82,7 +94,7 @@ export async function openDelegation(dependencies: DelegationDeps): Promise<Dele
   const deniedHosts = createDeniedHosts({ database, clock })
   const revocations = createRevocations({ sql: database, clock })
   const authority = stack.use(
-    await openRevocationFeed({ database, clock, log, onEffect: dependencies.onEffect }),
+    await openRevocationFeed({ database, clock, comparesClocks, log, onEffect: dependencies.onEffect }),
   )
   // For commands, which ask at once and end.
   await index.firstLook
@@ -135,6 +147,7 @@ export async function openDelegation(dependencies: DelegationDeps): Promise<Dele
     proofSecret,
     verifier,
     isHeard: () => authority.isHeard,
+    areClocksApart: () => authority.areClocksApart,
     assertOpen: () => {
       authority.assertHeard()
       epoch.assertSound()

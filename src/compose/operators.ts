@@ -38,7 +38,7 @@ export interface OperatorsDeps
   extends Pick<ComposeContext, 'config' | 'infrastructure' | 'database' | 'now'> {
   readonly metrics: Metrics
   readonly authz: Pick<Authz, 'active' | 'fga' | 'index' | 'matchesFile'>
-  readonly delegation: Pick<DelegationPart, 'epoch' | 'isHeard' | 'isOpen'>
+  readonly delegation: Pick<DelegationPart, 'epoch' | 'isHeard' | 'areClocksApart' | 'isOpen'>
   readonly keeping: Pick<RecordKeeping, 'isInsertOnly' | 'unsealed'>
   readonly retrieval: Pick<Retrieval, 'turns'>
 }
@@ -80,6 +80,8 @@ export async function openOperators(dependencies: OperatorsDeps): Promise<Operat
         openfga_whole: readDetails().openfga,
         // False: changes of who may act are not heard. It mends itself once the database answers again.
         changes_heard: delegation.isHeard(),
+        // False: this process's clock and the database's are minutes apart, so nothing that it hears counts.
+        clocks_together: !delegation.areClocksApart(),
         database: databaseOk,
         openfga: openfgaOk,
         record: { insert_only_by_role: keeping.isInsertOnly },

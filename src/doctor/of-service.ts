@@ -17,6 +17,10 @@ const remedies: Readonly<Record<string, readonly [says: string, remedy: string]>
   openfga: ['it gets no answer from OpenFGA', 'Bring OpenFGA back.'],
   database_whole: ['its database is an older copy', 'Run `remit recover`.'],
   openfga_whole: ['OpenFGA is an older copy', 'Run `remit recover`.'],
+  clocks_together: [
+    'its clock and its database’s are more than five minutes apart, and it answers nobody',
+    'Let both follow one time server (NTP).',
+  ],
   changes_heard: [
     'it does not hear who may still act, and answers nobody',
     'Let it reach the primary of Postgres by a session of its own.',
@@ -50,7 +54,9 @@ export function ofService(
     embeddings,
     ...details
   } = parsed.data
-  const failing = Object.entries(remedies).filter(([name]) => details[name] === false)
+  // What it hears counts for nothing then, and its session is not why.
+  const isTold = (name: string) => name !== 'changes_heard' || details['clocks_together'] !== false
+  const failing = Object.entries(remedies).filter(([name]) => details[name] === false && isTold(name))
   return [
     ...failing.map(([, [says, remedy]]) => problem('service', `The service runs, but ${says}.`, remedy)),
     ...(failing.length > 0

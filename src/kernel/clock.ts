@@ -4,8 +4,9 @@ export interface Clock {
 }
 
 /**
- * By how many milliseconds the clocks of two processes may differ. What ended is remembered for so long after
- * it is over: a process whose clock is behind still takes it.
+ * By how many milliseconds a process's clock may differ from the database's: beyond that it answers nobody
+ * (decision 0093). What ended is remembered for so long after it is over: a process whose clock is behind
+ * still takes it.
  */
 export const clocksApartMs = 300_000
 

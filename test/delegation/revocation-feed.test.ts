@@ -10,6 +10,7 @@ import {
   type RevocationFeedOptions,
 } from '../../src/delegation/revocation/revocation-feed.ts'
 import { createRevocations, type Revocations } from '../../src/delegation/revocation/revocations.ts'
+import type { Log } from '../../src/kernel/log.ts'
 import type { Database, Listener } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { needsPostgres } from '../support/native.ts'
@@ -173,6 +174,13 @@ describe.each(['pglite', 'postgres'] as const)('on %s', (kind) => {
       await authority.refresh()
       expect(changes).toContainEqual({ kind: 'all', key: '' })
       expect(isDenied(authority)).toBe(true)
+    })
+
+    test('is what it is by a clock that tests put to another hour, unless they ask for a comparison', async () => {
+      clock.move(5 * 3_600_000)
+      const authority = await follow()
+      authority.assertHeard()
+      expect([isDenied(authority), authority.areClocksApart]).toEqual([false, false])
     })
 
     test('answers nobody once the database is older than it', async () => {
@@ -403,6 +411,114 @@ describe('on native Postgres', needsPostgres, () => {
     await expect.poll(() => isDenied(authority), { interval: 5 }).toBe(true)
   })
 
+  /**
+   * Follows by a clock that goes on, but is put; compares at each `refresh` alone. `slow`: the next read
+   * takes so many milliseconds by that clock.
+   */
+  async function comparing(startMs = 0, pollMs = 600_000) {
+    const logged: Parameters<Log>[] = []
+    let [putMs, slowMs] = [startMs, 0]
+    const authority = await follow({
+      comparesClocks: true,
+      pollMs,
+      clock: { now: () => Date.now() + putMs },
+      log: (...line) => logged.push(line),
+      database: {
+        ...database,
+        async query(text, values) {
+          const rows = await database.query<never>(text, values)
+          putMs += slowMs
+          slowMs = 0
+          return rows
+        },
+      },
+    })
+    return {
+      authority,
+      logged,
+      opinion: () => [authority.isHeard, authority.areClocksApart, isDenied(authority)],
+      async read(ms: number, slow = 0) {
+        putMs = ms
+        slowMs = slow
+        await authority.refresh()
+      },
+    }
+  }
+  const together = [true, false, false]
+  const apart = [false, true, 'not known']
+  const saysApart = (own: string, seconds: number) => [
+    'clocks_apart',
+    { own, seconds: expect.closeTo(seconds, -1) },
+  ]
+
+  test.each([
+    ['behind', -360_000],
+    ['ahead', 360_000],
+  ])(
+    'a process whose clock is six minutes %s answers nobody, says so once, and mends itself',
+    async (own, ms) => {
+      const { authority, logged, opinion, read } = await comparing()
+      expect(opinion()).toEqual(together)
+      await read(ms)
+      await read(ms)
+      expect(opinion()).toEqual(apart)
+      expect(() => authority.assertHeard()).toThrow(
+        expect.objectContaining({
+          code: 'authorization_unavailable',
+          message: 'the clocks of this process and of the database are minutes apart',
+        }),
+      )
+      await read(0)
+      await read(0)
+      expect(opinion()).toEqual(together)
+      authority.assertHeard()
+      expect(logged).toEqual([saysApart(own, 360), ['clocks_together']])
+    },
+  )
+
+  test.each([-240_000, 240_000])('a clock that differs by four minutes is no reason (%s ms)', async (ms) => {
+    const { logged, opinion, read } = await comparing()
+    await read(ms)
+    expect([opinion(), logged]).toEqual([together, []])
+  })
+
+  test('a process that starts with another clock than its database answers nobody until that is mended', async () => {
+    const { authority, logged, opinion, read } = await comparing(600_000, 5)
+    expect([opinion(), logged]).toEqual([apart, [saysApart('ahead', 600)]])
+    await read(0)
+    expect(opinion()).toEqual(together)
+    authority.assertHeard()
+  })
+
+  test('a read that took twenty minutes makes clocks neither apart nor together: nobody knows when it compared them', async () => {
+    const { logged, opinion, read } = await comparing()
+    await read(-1_200_000, 1_200_000)
+    expect([opinion(), logged]).toEqual([together, []])
+    await read(600_000)
+    expect(opinion()).toEqual(apart)
+    await read(-1_200_000, 1_200_000)
+    expect(opinion()).toEqual(apart)
+    await read(0)
+    expect([opinion(), logged.length]).toEqual([together, 2])
+  })
+
+  test('clocks that are still ten minutes apart at the end of a read of ten minutes are apart', async () => {
+    const { logged, opinion, read } = await comparing()
+    await read(-1_200_000, 600_000)
+    expect([opinion(), logged]).toEqual([apart, [saysApart('behind', 600)]])
+  })
+
+  test('the clock of a server that another one has replaced counts for nothing', async () => {
+    await promote(7)
+    const { logged, opinion, read } = await comparing()
+    await promote(6)
+    await expect(read(600_000)).rejects.toThrow('not primary any more')
+    expect([opinion(), logged]).toEqual([together, []])
+    await promote(7)
+    await read(600_000)
+    expect(opinion()).toEqual(apart)
+  })
+
   test('a listening connection that the server ends is opened again', async () => {
     const events: string[] = []
     const authority = await follow({ pollMs: 20, log: (event) => events.push(event) })
@@ -414,6 +530,15 @@ describe('on native Postgres', needsPostgres, () => {
     await revokeAnne()
     await expect.poll(() => isDenied(authority), { interval: 5 }).toBe(true)
   })
+})
+
+test('nothing is compared with a database that runs in the process, whatever its clock', async () => {
+  await open('pglite')
+  clock.move(5 * 3_600_000)
+  const authority = await follow({ comparesClocks: true })
+  authority.assertHeard()
+  expect([isDenied(authority), authority.areClocksApart]).toEqual([false, false])
+  await close()
 })
 
 test('every table that a token is looked up in tells its changes', async () => {

@@ -533,6 +533,11 @@ describe('what a running service says of itself', () => {
     ['a process of another version', { version: '1.2.2' }, 'warning version'],
     ['an older copy', { status: 'unavailable', database_whole: false }, 'problem service'],
     ['changes that are not heard', { status: 'unavailable', changes_heard: false }, 'problem service'],
+    [
+      'clocks that are apart, alone: what is heard counts for nothing then',
+      { status: 'unavailable', changes_heard: false, clocks_together: false },
+      'problem service',
+    ],
   ])('tells %s', (_, changed, line) => {
     const found = ofService({ ...well, ...changed }, { judgesLag: true, version: '1.2.3' })
     expect(

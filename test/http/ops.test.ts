@@ -410,6 +410,7 @@ describe("the operators' /readyz", () => {
       database_whole: true,
       openfga_whole: true,
       changes_heard: true,
+      clocks_together: true,
       openfga: true,
       record: { insert_only_by_role: false },
       permission_index: { state: expect.any(String), lag_ms: expect.any(Number), tuples: expect.any(Number) },

@@ -3,6 +3,7 @@ import { createFollower, type Follower } from '../../kernel/follower.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import { countRows, type Listener, type Sql, type SqlValue } from '../../store/sql.ts'
+import { createClockComparison } from './clock-comparison.ts'
 import { keptMs } from './revocations.ts'
 
 /**
@@ -12,14 +13,21 @@ import { keptMs } from './revocations.ts'
  */
 export interface RevocationFeed extends AsyncDisposable {
   /**
-   * Throws `authorization_unavailable` where nothing was heard for `deafAfterMs`: what is held may be over.
+   * Throws `authorization_unavailable` where nothing was heard for `deafAfterMs`, since what is held may be
+   * over, and while `areClocksApart`.
    */
   assertHeard(): void
   /** Whether `assertHeard` would pass. */
   readonly isHeard: boolean
   /**
+   * Whether this process's clock is more than five minutes from the database's, as its reads say: what is
+   * over for others counts here, or the other way round. False where nothing is compared.
+   */
+  readonly areClocksApart: boolean
+  /**
    * Number of the last change, where what is held in memory is the truth. Undefined while this process knows
-   * of a newer change that it has not read yet, or heard nothing for `freshMs`: ask the database.
+   * of a newer change that it has not read yet, heard nothing for `freshMs`, or `areClocksApart`: ask the
+   * database.
    */
   readonly current: number | undefined
   /**
@@ -55,6 +63,11 @@ export interface RevocationFeedOptions extends Pick<Runtime, 'database' | 'clock
    * the clock of the database alone.
    */
   readonly onEffect?: (seconds: number) => void
+  /**
+   * Whether each read compares `clock` with the database's. Default false: tests put theirs. On PGlite, which
+   * runs in this process, there is one clock and nothing to compare.
+   */
+  readonly comparesClocks?: boolean
   /** For ages, in milliseconds. Default: this process's (kernel/elapsed.ts). */
   readonly elapsed?: () => number
 }
@@ -70,7 +83,7 @@ export const denyKey = (kind: string, key: string): string => `${kind} ${key}`
  */
 export async function openRevocationFeed(options: RevocationFeedOptions): Promise<RevocationFeed> {
   const { database, clock, log, pollMs = 500, freshMs = 1_000, deafAfterMs = 5_000 } = options
-  const { onEffect = () => undefined } = options
+  const { onEffect = () => undefined, comparesClocks = false } = options
   const { openListener } = database
   const isAlone = openListener === undefined
   const listeners: ((change: RevocationChange) => void)[] = []
@@ -83,6 +96,7 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
   let noticeCount = 0
   let readTo = 0
   let isOlder = false
+  const clocks = createClockComparison(log)
 
   const deny = ({ kind, key, until: expiresAt }: DenyRow): void => {
     denied.set(denyKey(kind, key), expiresAt ?? Number.POSITIVE_INFINITY)
@@ -94,8 +108,7 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
 
   async function read(sql: Sql): Promise<void> {
     const toldBefore = noticeCount
-    const news = applied === -1 ? undefined : await readNews(sql, applied)
-    assertNewest(news?.timeline)
+    const news = applied === -1 ? undefined : await hear(() => readNews(sql, applied))
     if (news !== undefined && news.version < applied) {
       // An older copy was put in its place: what was taken back since is not in it.
       isOlder = true
@@ -108,13 +121,18 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
     readTo = toldBefore
   }
 
-  function assertNewest(answered: number | null | undefined): void {
-    if ((answered ?? timeline) < timeline) throw new Error('a server answers that is not primary any more')
+  /** Nothing counts of a server that was replaced, its clock neither. */
+  async function hear<T extends Heard>(ask: () => Promise<T>): Promise<T> {
+    const before = clock.now()
+    const told = await ask()
+    if ((told.timeline ?? timeline) < timeline)
+      throw new Error('a server answers that is not primary any more')
+    if (comparesClocks && !isAlone) clocks.compare(before, told.now, clock.now())
+    return told
   }
 
   async function readAll(sql: Sql): Promise<void> {
-    const { version, list, timeline: answered } = await readList(sql)
-    assertNewest(answered)
+    const { version, list, timeline: answered } = await hear(() => readList(sql))
     timeline = answered ?? timeline
     denied.clear()
     for (const row of list) deny(row)
@@ -156,24 +174,30 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
   await follower.poll()
   await follower.refresh()
   follower.start()
-  const isHeardWithin = (ms: number) => isAlone || follower.isFresh(ms)
-  const isHeard = () => !isOlder && isHeardWithin(deafAfterMs)
+  const isHeardWithin = (ms: number) => !isOlder && !clocks.areApart && (isAlone || follower.isFresh(ms))
+  const unheard = () =>
+    isOlder
+      ? 'the database went back in time'
+      : clocks.areApart
+        ? 'the clocks of this process and of the database are minutes apart'
+        : 'changes of authority were not heard for long'
 
   return {
     assertHeard() {
-      if (!isHeard())
+      if (!isHeardWithin(deafAfterMs))
         throw new AppError('authorization_unavailable', {
           headers: { 'retry-after': '5' },
-          internal: isOlder
-            ? 'the database went back in time'
-            : 'changes of authority were not heard for long',
+          internal: unheard(),
         })
     },
     get isHeard() {
-      return isHeard()
+      return isHeardWithin(deafAfterMs)
+    },
+    get areClocksApart() {
+      return clocks.areApart
     },
     get current() {
-      return readTo === noticeCount && !isOlder && isHeardWithin(freshMs) ? applied : undefined
+      return readTo === noticeCount && isHeardWithin(freshMs) ? applied : undefined
     },
     isDenied: (keys, at) => keys.some((key) => (denied.get(key) ?? 0) > at),
     onChange(listener) {
@@ -216,6 +240,8 @@ interface Heard {
   readonly version: number
   /** null: it does not tell. */
   readonly timeline: number | null
+  /** By its clock, in milliseconds since the epoch. */
+  readonly now: number
 }
 
 interface News extends Heard {
@@ -229,7 +255,8 @@ const milliseconds = '(extract(epoch from until) * 1000)::float8 as until'
  * Writes, so that the read commits: a standby refuses it, and a primary that was replaced waits for its
  * standby in vain. Whoever gets an answer has asked the primary.
  */
-const heard = `version, server_timeline() as timeline, setval('heartbeats', 1) as beat`
+const heard = `version, server_timeline() as timeline, setval('heartbeats', 1) as beat,
+  (extract(epoch from clock_timestamp()) * 1000)::float8 as now`
 
 /** In one statement, and so of one moment. */
 const readNews = (sql: Sql, sinceVersion: number): Promise<News> =>
