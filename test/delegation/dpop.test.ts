@@ -122,7 +122,7 @@ describeDatabases('a proof', (kind) => {
     const early = await proofOf({ now: clock.now() + 59_000 })
     const byNonce = await proofOf({ nonce: proofs.nonce() })
     for (const proof of [early, byNonce]) expect(await check(proof)).toBe(holder.jkt)
-    for (let passed = 0; passed < 300_000; passed += 10_000) {
+    for (let passed = 0; passed < 600_000; passed += 10_000) {
       await pass(10_000)
       await proofs.sweep()
       for (const proof of [early, byNonce]) expect(await check(proof)).not.toBe(holder.jkt)
@@ -141,7 +141,7 @@ describeDatabases('a proof', (kind) => {
     // By a clock that is slow it passes minutes longer.
     const guard = createReplayGuard({ sql: database })
     expect(await guard.spend('one', 60_000)).toBe(true)
-    await pass(350_000)
+    await pass(650_000)
     await guard.sweep()
     expect(await guard.spend('one', 60_000)).toBe(false)
     await pass(20_000)

@@ -7,7 +7,7 @@ import { countRows } from '../../store/sql.ts'
 export interface ReplayGuard {
   /**
    * True for the first call with this value only. `ms`: how long it may pass by one process's clock. It is
-   * kept five minutes longer, by which the clocks of two processes may differ.
+   * kept ten minutes longer: the first process may be five ahead of the database, another five behind.
    */
   spend(value: string, ms: number): Promise<boolean>
   /** Drops what is over, and returns how many. */
@@ -24,7 +24,7 @@ export function createReplayGuard({ sql }: Pick<Runtime, 'sql'>): ReplayGuard {
       const id = createHash('sha256').update(value).digest('base64url')
       const text = `insert into used_proofs (id, until) values ($1, now() + make_interval(secs => $2))
         on conflict (id) do nothing returning id`
-      return (await countRows(sql, text, [id, (ms + clocksApartMs) / 1_000])) === 1
+      return (await countRows(sql, text, [id, (ms + 2 * clocksApartMs) / 1_000])) === 1
     },
     sweep: () => countRows(sql, 'delete from used_proofs where until < now() returning id', []),
   }
