@@ -33,6 +33,10 @@ export const sharpest: Readonly<Record<string, Judges>> = {
     tests: ['test/delegation/approvals/blocks.test.ts'],
     isStored: true,
   },
+  'src/delegation/approvals/changes.ts': {
+    tests: ['test/delegation/approvals/changes.test.ts'],
+    isStored: true,
+  },
   'src/delegation/approvals/decide.ts': {
     tests: ['test/delegation/approvals/decide.test.ts'],
     isStored: true,

@@ -30,7 +30,10 @@ const toldMax = 10_000
  * itself; on native Postgres a connection listens, and is asked besides after what somebody waits for. No
  * connection waits with them.
  */
-export async function followApprovals(database: Database, log: Log): Promise<ApprovalChanges> {
+export async function followApprovals(
+  database: Pick<Database, 'onNotice' | 'openListener'>,
+  log: Log,
+): Promise<ApprovalChanges> {
   const listeners = new Set<(id: string) => void>()
   const watched = new Map<string, Set<() => void>>()
   const announcedVersions = createLru<number>({ entriesMax: toldMax })

@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { Approval, Requester } from '../../../src/delegation/approvals/approval.ts'
-import { createWaits, waitsMax } from '../../../src/delegation/approvals/changes.ts'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import type { Requester } from '../../../src/delegation/approvals/approval.ts'
 import { AppError } from '../../../src/kernel/errors.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { type AskingWorld, notedGrants, openAskingWorld } from './world.ts'
@@ -104,103 +103,5 @@ describeDatabases('who waits for a person', (database) => {
     await expect.poll(() => heard).toContain(`${approval.id} pending`)
     await world.decide(approval, { answer: 'deny' })
     await expect.poll(() => heard).toContain(`${approval.id} denied`)
-  })
-})
-
-describe('a wait', () => {
-  const clock = { now: () => 0 }
-  const approval = {
-    id: 'ap_1',
-    subject: 'user:anne',
-    agent: 'bot',
-    client: 'app',
-    delegation: 'd_1',
-    asked: { kind: 'access', resource: 'https://x.test', scopes: [], details: [] },
-    front: 'rest',
-    state: 'pending',
-    rounds: [],
-    createdAt: new Date(0),
-    expiresAt: new Date(60_000),
-    txn: 't_1',
-    version: 1,
-  } as const satisfies Approval
-
-  test('through which the machine slept ends with a 503 where it is not known who may act since', async () => {
-    let now = 0
-    let isHeard = true
-    const waits = createWaits({
-      changes: { watch: () => ({ [Symbol.dispose]: () => undefined }) },
-      clock: { now: () => now },
-      assertOpen() {
-        if (!isHeard) throw new AppError('authorization_unavailable')
-      },
-    })
-    let looks = 0
-    const read = async (): Promise<Approval> => {
-      looks += 1
-      return looks === 1 ? approval : { ...approval, state: 'approved', version: 2 }
-    }
-    const waiting = waits.until(read, { id: 'ap_1', owner: 'x' }, AbortSignal.timeout(25_000))
-    await expect.poll(() => looks).toBe(1)
-    await delay(20)
-    now = 3_600_000
-    isHeard = false
-    await expect(waiting).rejects.toMatchObject({ code: 'authorization_unavailable' })
-    expect(looks).toBe(1)
-  })
-
-  test('misses nothing that changes between its look and its rest', async () => {
-    let tell = (): void => undefined
-    const waits = createWaits({
-      changes: {
-        watch(_, listener) {
-          tell = listener
-          return { [Symbol.dispose]: () => undefined }
-        },
-      },
-      clock,
-      assertOpen: () => undefined,
-    })
-    let current: Approval = approval
-    const read = async () => {
-      const seen = current
-      if (seen.version === 1) {
-        // Decided, and told, after the row was read and before the reader has it.
-        current = { ...approval, state: 'denied', version: 2 }
-        tell()
-        await delay(1)
-      }
-      return seen
-    }
-    const found = await waits.until(read, { id: 'ap_1', owner: 'x' }, AbortSignal.timeout(25_000))
-    expect(found).toMatchObject({ state: 'denied' })
-  })
-
-  test('of one agent for one person beyond so many is answered at once, and others’ are not', async () => {
-    const changes = { watch: () => ({ [Symbol.dispose]: () => undefined }) }
-    const waits = createWaits({ changes, clock, assertOpen: () => undefined })
-    const stop = new AbortController()
-    let ended = 0
-    const waiting = Array.from({ length: waitsMax }, () =>
-      waits
-        .until(async () => approval, { id: 'ap_1', owner: 'anne bot' }, stop.signal)
-        .then(() => {
-          ended += 1
-        }),
-    )
-    await delay(1)
-    expect(await waits.until(async () => approval, { id: 'ap_1', owner: 'anne bot' }, stop.signal)).toBe(
-      approval,
-    )
-    const other = waits
-      .until(async () => approval, { id: 'ap_1', owner: 'bob bot' }, stop.signal)
-      .then(() => {
-        ended += 1
-      })
-    await delay(1)
-    expect(ended).toBe(0)
-    stop.abort()
-    await Promise.all([...waiting, other])
-    expect(ended).toBe(waitsMax + 1)
   })
 })
