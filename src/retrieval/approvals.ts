@@ -10,7 +10,10 @@ import type { Database, Sql } from '../store/sql.ts'
  * src/delegation/approvals.
  */
 export interface Approvals {
-  /** Those of the named grants that count for this principal and this question, and every remembered one. */
+  /**
+   * Those of the named grants that count for this principal and this question, and every remembered one. None
+   * without an agent.
+   */
   presentable(principal: Principal, asking: Asking): Promise<readonly Presented[]>
   /** Counts one use in the transaction of the record. False: it does not count any more. */
   useWithin(
@@ -98,10 +101,10 @@ export interface UsesBy {
 export function createPresenting({ database, approvals, log }: PresentingDeps): Presenting {
   return {
     async answer(principal, asking, make) {
-      const presentedFirst = await presentableTo(principal, asking)
+      const presentedFirst = await approvals.presentable(principal, asking)
       const firstAnswer = await make(presentedFirst)
       if (firstAnswer !== undefined) return firstAnswer
-      const second = await presentableTo(principal, { named: [] })
+      const second = await approvals.presentable(principal, { named: [] })
       const secondAnswer = second.length === 0 ? undefined : await make(second)
       if (secondAnswer !== undefined) return secondAnswer
       const lastAnswer = await make([])
@@ -125,7 +128,7 @@ export function createPresenting({ database, approvals, log }: PresentingDeps): 
       // In one order, so that no two transactions wait for each other.
       return { byDocument, grants: [...new Set([...byDocument.values()].flat())].sort() }
     },
-    async commit({ uses, principal, queryHmac, isSingle }, write) {
+    async commit({ uses, isSingle, ...by }, write) {
       if (isSingle && uses.grants.length === 0) {
         await write(database)
         return true
@@ -133,8 +136,7 @@ export function createPresenting({ database, approvals, log }: PresentingDeps): 
       try {
         await database.transaction(async (sql) => {
           for (const id of uses.grants) {
-            const use = { id, principal, ...(queryHmac !== undefined && { queryHmac }) }
-            if (!(await approvals.useWithin(sql, use))) throw new UseGone()
+            if (!(await approvals.useWithin(sql, { id, ...by }))) throw new UseGone()
           }
           await write(sql)
         })
@@ -145,10 +147,6 @@ export function createPresenting({ database, approvals, log }: PresentingDeps): 
       if (uses.grants.length > 0) await approvals.settle(uses.grants)
       return true
     },
-  }
-
-  async function presentableTo(principal: Principal, asking: Asking): Promise<readonly Presented[]> {
-    return outermostActor(principal) === undefined ? [] : approvals.presentable(principal, asking)
   }
 }
 

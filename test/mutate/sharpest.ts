@@ -29,6 +29,10 @@ export const sharpest: Readonly<Record<string, Judges>> = {
   'src/authz/model/deploy.ts': { tests: ['test/authz/model-starts.test.ts'], isStored: true },
   'src/authz/write-order.ts': { tests: ['test/authz/write-order.test.ts'] },
   'src/authz/gate/verdict-cache.ts': { tests: ['test/authz/gate/held-yeses.test.ts'] },
+  'src/delegation/approvals/approvals.ts': {
+    tests: ['test/delegation/approvals/approvals.test.ts'],
+    isStored: true,
+  },
   'src/delegation/approvals/blocks.ts': {
     tests: ['test/delegation/approvals/blocks.test.ts'],
     isStored: true,
@@ -46,6 +50,10 @@ export const sharpest: Readonly<Record<string, Judges>> = {
     isStored: true,
   },
   'src/delegation/approvals/terms.ts': { tests: ['test/delegation/approvals/terms.test.ts'] },
+  'src/delegation/lending/approval-grant.ts': {
+    tests: ['test/delegation/approval-grant.test.ts'],
+    isStored: true,
+  },
   'src/delegation/oauth/exchange-rules.ts': { tests: ['test/delegation/exchange-rules.test.ts'] },
   'src/delegation/oauth/exchange.ts': { tests: ['test/delegation/exchange.test.ts'], isStored: true },
   'src/delegation/tokens/verify.ts': {
@@ -54,6 +62,7 @@ export const sharpest: Readonly<Record<string, Judges>> = {
   },
   'src/delegation/vault/path.ts': { tests: ['test/delegation/vault/path.test.ts'] },
   'src/delegation/vault/patterns.ts': { tests: ['test/delegation/vault/patterns.test.ts'] },
+  'src/retrieval/approvals.ts': { tests: ['test/retrieval/presenting.test.ts'], isStored: true },
   'src/retrieval/turns.ts': { tests: ['test/retrieval/turns-steps.test.ts'] },
   'src/store/lease.ts': { tests: ['test/store/lease.test.ts'], isStored: true },
 }

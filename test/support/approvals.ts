@@ -1,4 +1,5 @@
 import { operator } from '../../src/audit/record.ts'
+import type { Grants } from '../../src/compose/grants.ts'
 import type { Decision } from '../../src/delegation/approvals/decide.ts'
 import type { RequestedAccess } from '../../src/delegation/approvals/requested-access.ts'
 import type { GrantDraft } from '../../src/delegation/approvals/terms.ts'
@@ -8,7 +9,10 @@ import type { World } from './world.ts'
 
 /** As if the person had said yes to exactly this, in one go; gives the grant's id. */
 export async function agree(
-  { service, database }: Pick<World, 'service' | 'database'>,
+  {
+    service,
+    database,
+  }: Pick<World, 'database'> & { readonly service: { readonly grants: Pick<Grants, 'approvalGrants'> } },
   wanted: Partial<GrantDraft> & Pick<GrantDraft, 'delegation' | 'objects'>,
 ): Promise<string> {
   const { approvalGrants } = service.grants

@@ -49,7 +49,10 @@ export interface Approvals extends AsyncDisposable {
    * as long again. 404 for what is not theirs, 409 where no question is open, 422 for other text.
    */
   answer(requester: Requester, id: string, text: string): Promise<Approval>
-  /** The person's, newest first: what waits for them, and what was decided or ended in the last 7 days. */
+  /**
+   * The person's, newest first: all that waits for them, and of what was asked in the last 7 days the 50
+   * newest that are over.
+   */
   mine(
     subject: FgaObject,
   ): Promise<{ readonly open: readonly Approval[]; readonly recent: readonly Approval[] }>
@@ -131,8 +134,10 @@ export async function openApprovals(deps: ApprovalsDeps): Promise<Approvals> {
     },
     async mine(subject) {
       const candidates = await read(
-        `a.subject = $2 and not a.blocked and (a.state in ('pending', 'info_requested') or a.created_at > $3)
-         order by a.created_at desc, a.id limit 1000`,
+        // What waits is two days old at most. It comes first: no number of others, asked later, hides it.
+        `a.subject = $2 and not a.blocked and a.created_at > $3
+         order by (a.state in ('pending', 'info_requested') and ${isCurrent}) desc, a.created_at desc, a.id
+         limit 1000`,
         subject,
         new Date(clock.now() - recentMs),
       )
