@@ -62,13 +62,16 @@ export function openSealed(kind: Parameters<typeof openTestDatabase>[0]): void {
     await database?.close()
     await rm(folder, { recursive: true, force: true })
   })
-  beforeEach(async () => {
-    now = Date.now()
-    await asOwner(
-      'delete from record_leaves; delete from record_seals; delete from decision_records; delete from record_gaps; delete from record_people; delete from agent_baselines; delete from record_given; delete from record_who',
-    )
-  })
+  beforeEach(empty)
   afterEach(() => asOwner('select 1'))
+}
+
+/** Takes all off the record. */
+export async function empty(): Promise<void> {
+  now = Date.now()
+  await asOwner(
+    'delete from record_leaves; delete from record_seals; delete from decision_records; delete from record_gaps; delete from record_people; delete from agent_baselines; delete from record_given; delete from record_who',
+  )
 }
 
 export const seal = () => createSealer({ database, key, clock }).seal()

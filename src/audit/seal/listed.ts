@@ -5,32 +5,30 @@ import type { Sql } from '../../store/sql.ts'
  * anybody out.
  */
 export class Listing {
-  readonly #sql: Sql
   // What is between two calls belongs to the later one.
   #nextNumber: number | undefined
 
   /** Begins at a number, or at the first that is given. */
-  constructor(sql: Sql, firstNumber: number | undefined) {
-    this.#sql = sql
+  constructor(firstNumber: number | undefined) {
     this.#nextNumber = firstNumber
   }
 
   /**
    * Of these records those that are listed as something else than they say; and, between the numbers, what is
-   * listed of records that do not exist. One statement: an erasure or retention may be under way.
+   * listed of records that do not exist.
    */
-  async differing(numbers: readonly number[]): Promise<readonly number[]> {
+  async differing(sql: Sql, numbers: readonly number[]): Promise<readonly number[]> {
     if (numbers.length === 0) return []
     const [least, highest] = [Math.min(...numbers), Math.max(...numbers)]
     const fromNumber = Math.min(least, this.#nextNumber ?? least)
     this.#nextNumber = Math.max(highest + 1, this.#nextNumber ?? 0)
-    const found = await this.#sql.query<{ record_no: number }>(text, [numbers, fromNumber, highest])
+    const found = await sql.query<{ record_no: number }>(text, [numbers, fromNumber, highest])
     return found.map(({ record_no }) => record_no)
   }
 
   /** What is listed after all of them, of records that do not exist. At most a hundred. */
-  async rest(): Promise<readonly number[]> {
-    const found = await this.#sql.query<{ record_no: number }>(
+  async rest(sql: Sql): Promise<readonly number[]> {
+    const found = await sql.query<{ record_no: number }>(
       `select distinct record_no from record_given g where record_no >= $1 and not exists (
          select from decision_records d where d.record_no = g.record_no) limit 100`,
       [this.#nextNumber ?? 0],

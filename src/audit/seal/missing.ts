@@ -1,5 +1,5 @@
 import { AppError } from '../../kernel/errors.ts'
-import type { Sql } from '../../store/sql.ts'
+import type { Database } from '../../store/sql.ts'
 import type { ExportedHead } from './heads.ts'
 import { verifyRecord } from './verify.ts'
 
@@ -16,17 +16,17 @@ interface Compared {
  * nothing is known. Throws `conflict` where the copy is not a beginning of what the heads are of.
  */
 export async function countMissing(
-  sql: Sql,
+  database: Database,
   { publicKey, heads, copiedAt, now }: Compared,
 ): Promise<number | undefined> {
-  const [last] = await sql.query<{ seal: number; waiting: number }>(
+  const [last] = await database.query<{ seal: number; waiting: number }>(
     `with newest as (select coalesce(max(seal_no), 0) as seal, coalesce(max(sealed_to), 0) as sealed_to from record_seals)
      select seal, (select count(*) from decision_records where record_no > sealed_to and at <= $1) as waiting
      from newest`,
     [copiedAt],
   )
   if (last === undefined) throw new Error('The record cannot be counted.')
-  const { findings } = await verifyRecord(sql, {
+  const { findings } = await verifyRecord(database, {
     publicKey,
     heads: heads.filter(({ seal }) => seal <= last.seal),
     now,

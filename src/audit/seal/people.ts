@@ -39,50 +39,37 @@ export async function ensureKeys(sql: Sql, people: readonly string[]): Promise<P
   return (subject) => keyOf.get(subject)
 }
 
-const peopleMax = 50_000
-
-/** Keys of the people in the rows at hand, and whether each alias is that of somebody who was erased. */
-export class PeopleCache {
-  readonly #sql: Sql
-  #keys = new Map<string, KeyedPerson>()
-  // Those of the batch that is compared while another is read.
-  #olderKeys: ReadonlyMap<string, KeyedPerson> = new Map()
-  readonly #erased = new Set<string>()
-
-  constructor(sql: Sql) {
-    this.#sql = sql
-  }
-
-  async load(rows: readonly SealedRow[]): Promise<void> {
-    if (this.#keys.size > peopleMax) {
-      this.#olderKeys = this.#keys
-      this.#keys = new Map()
-    }
-    const missing = [...new Set(rows.flatMap(peopleIn))].filter((person) => !this.#keys.has(person))
-    for (const [subject, personKey] of await keysOf(this.#sql, missing)) this.#keys.set(subject, personKey)
-    const aliases = [...new Set(rows.flatMap(aliasesIn))].filter((alias) => !this.#erased.has(alias))
-    if (aliases.length === 0) return
-    const erased = await this.#sql.query<{ alias: string }>(
-      // The record itself has to say so, where whoever may write the table of people cannot take it back.
-      `select alias from record_people p where alias = any($1) and erasing_since is not null and exists (
-         select 1 from decision_records where event = 'person_erased' and detail ->> 'alias' = p.alias)`,
-      [aliases],
-    )
-    for (const { alias } of erased) this.#erased.add(alias)
-  }
-
+/** Of those whom some rows name: their keys, and which aliases are those of somebody who was erased. */
+export interface People {
   /** undefined: somebody whom it names has no key. */
-  digestOf(row: SealedRow, recordNo?: number): Buffer | undefined {
-    try {
-      return digestOf(row, (subject) => this.#keys.get(subject) ?? this.#olderKeys.get(subject), recordNo)
-    } catch (error) {
-      if (error instanceof KeyMissing) return undefined
-      throw error
-    }
-  }
-
+  digestOf(row: SealedRow, recordNo?: number): Buffer | undefined
   /** Whether anything in it looks erased whose person was not. */
-  isHidden(row: SealedRow): boolean {
-    return aliasesIn(row).some((alias) => !this.#erased.has(alias))
+  isHidden(row: SealedRow): boolean
+}
+
+/** Nothing is kept for other rows: whoever comes back after an erasure has another key. */
+export async function readPeople(sql: Sql, rows: readonly SealedRow[]): Promise<People> {
+  const keys = await keysOf(sql, [...new Set(rows.flatMap(peopleIn))])
+  const aliases = [...new Set(rows.flatMap(aliasesIn))]
+  const erasedRows =
+    aliases.length === 0
+      ? []
+      : await sql.query<{ alias: string }>(
+          // The record itself has to say so, where whoever may write the table of people cannot take it back.
+          `select alias from record_people where alias = any($1) and erasing_since is not null and alias in (
+             select detail ->> 'alias' from decision_records where event = 'person_erased')`,
+          [aliases],
+        )
+  const erased = new Set(erasedRows.map(({ alias }) => alias))
+  return {
+    digestOf(row, recordNo) {
+      try {
+        return digestOf(row, (subject) => keys.get(subject), recordNo)
+      } catch (error) {
+        if (error instanceof KeyMissing) return undefined
+        throw error
+      }
+    },
+    isHidden: (row) => aliasesIn(row).some((alias) => !erased.has(alias)),
   }
 }

@@ -1,13 +1,13 @@
 import { PagedBits } from '../../kernel/bits.ts'
 import { pluralize } from '../../kernel/pluralize.ts'
-import type { Sql } from '../../store/sql.ts'
+import type { Database } from '../../store/sql.ts'
 import { readRows, type SealedRow } from './canonical.ts'
 import { digestOfLeaves, headBefore, headOf, noHead, readSeals, type SealRow } from './head.ts'
 import type { ExportedHead } from './heads.ts'
 import { isSigned, keyName } from './key.ts'
 import { findUnsealed } from './lag.ts'
 import { Listing } from './listed.ts'
-import { PeopleCache } from './people.ts'
+import { type People, readPeople } from './people.ts'
 import { droppedByRetention } from './retention.ts'
 
 /** Something that is not as it was sealed, and where. */
@@ -69,17 +69,19 @@ const keptMs = 30 * 86_400_000
 
 /**
  * Compares the whole record with its seals, from the first on, in bounded memory: a bit for each number
- * beside two batches. Tells what was edited, removed or swapped, and where; a tail that was cut off shows
- * against a head kept elsewhere.
+ * beside two batches. Retention and erasures may go on meanwhile. Tells what was edited, removed or
+ * swapped, and where; a tail that was cut off shows against a head kept elsewhere.
  */
-export const verifyRecord = (sql: Sql, options: VerifyOptions): Promise<VerifyResult> =>
-  new Verification(sql, options).run()
+export const verifyRecord = (database: Database, options: VerifyOptions): Promise<VerifyResult> =>
+  new Verification(database, options).run()
 
+/** Some seals and what they are compared with, all as of one moment. */
 interface Batch {
   readonly seals: readonly SealRow[]
   /** Of its records those that are there. */
   readonly rows: ReadonlyMap<number, SealedRow>
   readonly numbers: readonly number[]
+  readonly people: People
   /** Listed as something else than they say. */
   readonly otherwise: readonly number[]
   /** Those of which something else was found. */
@@ -94,13 +96,12 @@ interface Mismatch {
 }
 
 class Verification {
-  readonly #sql: Sql
+  readonly #database: Database
   readonly #now: number
   readonly #firstSeal: number
   readonly #headsBySeal: ReadonlyMap<number, ExportedHead>
   readonly #trustedKeys: ReadonlySet<string>
   readonly #foreignKeys = new Set<string>()
-  readonly #people: PeopleCache
   readonly #listing: Listing
   readonly #findings: Finding[] = []
   readonly #mismatches: Mismatch[] = []
@@ -116,32 +117,33 @@ class Verification {
   #records = 0
   #recordsAbove = 0
 
-  constructor(sql: Sql, { publicKey, heads = [], from: firstSeal = 1, now }: VerifyOptions) {
-    this.#sql = sql
+  constructor(database: Database, { publicKey, heads = [], from: firstSeal = 1, now }: VerifyOptions) {
+    this.#database = database
     this.#now = now
     this.#firstSeal = firstSeal
     this.#headsBySeal = new Map(heads.map((head) => [head.seal, head]))
     const keys = [publicKey, ...heads.map((head) => Buffer.from(head.public_key, 'base64url'))]
     this.#trustedKeys = new Set(keys.map(keyName))
-    this.#people = new PeopleCache(sql)
-    this.#listing = new Listing(sql, firstSeal > 1 ? undefined : Number.MIN_SAFE_INTEGER)
+    this.#listing = new Listing(firstSeal > 1 ? undefined : Number.MIN_SAFE_INTEGER)
   }
 
   async run(): Promise<VerifyResult> {
-    const sql = this.#sql
-    if (this.#firstSeal > 1) this.#previousHead = await headBefore(sql, this.#firstSeal)
-    this.#droppedTo = await droppedByRetention(sql)
+    const database = this.#database
+    if (this.#firstSeal > 1) this.#previousHead = await headBefore(database, this.#firstSeal)
+    this.#droppedTo = await droppedByRetention(database)
     // The chain begins at 1: nothing else would look at these, and retention takes the lowest first.
-    for (const { seal_no } of await sql.query<{ seal_no: number }>(
+    for (const { seal_no } of await database.query<{ seal_no: number }>(
       `select seal_no from record_seals where seal_no < 1 order by seal_no limit ${findingsMax}`,
     ))
       this.#find({ kind: 'seal_changed', seal: seal_no, detail: 'no seal has such a number' })
     await this.#checkChain()
-    for (const record of await this.#listing.rest()) this.#find({ kind: 'listed_otherwise', record })
-    for (const finding of explained(this.#mismatches, this.#people)) this.#find(finding)
+    for (const record of await this.#listing.rest(database)) this.#find({ kind: 'listed_otherwise', record })
+    const mismatched = this.#mismatches.map(({ row }) => row)
+    for (const finding of explained(this.#mismatches, await readPeople(database, mismatched)))
+      this.#find(finding)
     const { seal: lastNumber = 0, sealedTo = 0 } = this.#lastSeal ?? {}
     const waiting = await findUnsealed(
-      sql,
+      database,
       {
         floor: this.#floor,
         sealedTo,
@@ -191,14 +193,29 @@ class Verification {
     }
   }
 
-  async #read(afterSeal: number): Promise<Batch | undefined> {
-    const seals = await readSeals(this.#sql, afterSeal)
-    if (seals.length === 0) return undefined
-    const numbers = seals.flatMap(({ record_nos }) => record_nos ?? [])
-    const found = await readRows(this.#sql, numbers)
-    await this.#people.load(found)
-    const rows = new Map(found.map((row) => [row.record_no, row]))
-    return { seals, rows, numbers, otherwise: await this.#listing.differing(numbers), wrong: new Set() }
+  /**
+   * As of one moment: what retention takes away between two statements would look removed, and what names
+   * somebody whose key an erasure destroys there would look changed.
+   */
+  #read(afterSeal: number): Promise<Batch | undefined> {
+    return this.#database.transaction(async (sql) => {
+      await sql.query('set transaction isolation level repeatable read, read only')
+      const seals = await readSeals(sql, afterSeal)
+      if (seals.length === 0) return undefined
+      // Retention went on. Not read for each batch: it left a record for each seal that it took.
+      if (seals.some(({ seal_no, record_nos }) => record_nos === null && seal_no > this.#droppedTo))
+        this.#droppedTo = await droppedByRetention(sql)
+      const numbers = seals.flatMap(({ record_nos }) => record_nos ?? [])
+      const found = await readRows(sql, numbers)
+      return {
+        seals,
+        rows: new Map(found.map((row) => [row.record_no, row])),
+        numbers,
+        people: await readPeople(sql, found),
+        otherwise: await this.#listing.differing(sql, numbers),
+        wrong: new Set(),
+      }
+    })
   }
 
   #checkListed({ numbers, otherwise, rows, wrong }: Batch): void {
@@ -255,7 +272,7 @@ class Verification {
     this.#lastSeal = { seal, head: ownHead, sealedTo: sealRow.sealed_to }
   }
 
-  #checkRecord(seal: number, record: number, leaf: Uint8Array, { rows, wrong }: Batch): void {
+  #checkRecord(seal: number, record: number, leaf: Uint8Array, { rows, people, wrong }: Batch): void {
     this.#seenNumbers.add(record)
     const row = rows.get(record)
     if (row === undefined) {
@@ -264,8 +281,8 @@ class Verification {
     }
     this.#records += 1
     if (record > this.#floor) this.#recordsAbove += 1
-    const fits = this.#people.digestOf(row)?.equals(leaf) === true
-    if (fits && !this.#people.isHidden(row)) return
+    const fits = people.digestOf(row)?.equals(leaf) === true
+    if (fits && !people.isHidden(row)) return
     wrong.add(record)
     if (fits)
       this.#find({ kind: 'erased_without_erasure', seal, record, detail: 'somebody in it was not erased' })
@@ -276,7 +293,7 @@ class Verification {
 }
 
 /** Of two rows that changed places each has what the other was sealed with. */
-function* explained(mismatches: readonly Mismatch[], people: PeopleCache): Generator<Finding> {
+function* explained(mismatches: readonly Mismatch[], people: People): Generator<Finding> {
   const reportedNumbers = new Set<number>()
   for (const { row, seal } of mismatches) {
     if (reportedNumbers.has(row.record_no)) continue
