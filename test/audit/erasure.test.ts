@@ -6,6 +6,7 @@ import { operator, record } from '../../src/audit/record.ts'
 import { aliasOf } from '../../src/audit/seal/canonical.ts'
 import { createErasures } from '../../src/audit/seal/erase.ts'
 import { readHeads } from '../../src/audit/seal/heads.ts'
+import { createRetention } from '../../src/audit/seal/retention.ts'
 import { peopleChanged } from '../../src/sources/people/recorded.ts'
 import { createSeal } from '../../src/store/encryption.ts'
 import type { Database, Sql } from '../../src/store/sql.ts'
@@ -269,6 +270,38 @@ describeDatabases('the sealed record, of which somebody is erased,', (kind) => {
     )
     await seal()
     expect(await verify()).toMatchObject({ found: 0 })
+  })
+
+  test('what was sealed while they were erased stays excused when retention takes what was sealed before', async () => {
+    await record(database, who('user:anne'), read('before'))
+    const makeOld = () => asOwner(`update decision_records set at = at - interval '40 days'`)
+    let seals = 0
+    const sealMeanwhile = async () => {
+      seals += 1
+      if (seals > 1) return seal()
+      await makeOld()
+      const sealed = await seal()
+      await record(database, who('user:anne'), read('meanwhile'))
+      return sealed
+    }
+    const { alias } = await createErasures({
+      database,
+      clock,
+      newTxn,
+      seal: sealMeanwhile,
+      pauseMs: 1,
+    }).erase('user:anne')
+    await seal()
+    expect(await createRetention({ database, newTxn, days: 30 })()).toBe(2)
+    await seal()
+    expect(await verify()).toMatchObject({ found: 0, dropped: { seals: 1, records: 2 } })
+    // It is the record's word that excuses, not that there is no key.
+    await asOwner(`delete from decision_records where event = 'person_erased'`)
+    expect((await verify()).findings).toMatchObject([
+      { kind: 'erased_without_erasure', seal: 2 },
+      { kind: 'removed', seal: 3 },
+    ])
+    expect(await database.query('select 1 from record_people where alias = $1', [alias])).toHaveLength(1)
   })
 
   test('an erasure that a crash cut short goes on by itself', async () => {

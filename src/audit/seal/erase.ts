@@ -124,11 +124,15 @@ export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }:
   function dropKey(person: Person): Promise<Pass> {
     return alone(async (sql) => {
       const lastPass = await pass((work) => work(sql), person)
-      if (lastPass.unsealed === 0)
-        await sql.query(
-          'update record_people set subject = null, key = null, erased_at = $2 where alias = $1',
-          [person.alias, new Date(clock.now())],
-        )
+      if (lastPass.unsealed > 0) return lastPass
+      const dropped = await sql.query(
+        `update record_people set subject = null, key = null, erased_at = $2
+         where alias = $1 and erased_at is null returning alias`,
+        [person.alias, new Date(clock.now())],
+      )
+      // Once more: it is sealed after all that names the alias, so retention takes it after all of that.
+      if (dropped.length > 0)
+        await record(sql, operator(newTxn()), { event: 'person_erased', alias: person.alias })
       return lastPass
     })
   }
