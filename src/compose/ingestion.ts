@@ -107,7 +107,7 @@ export async function openIngestion(dependencies: IngestionDeps): Promise<Ingest
       onDrift: dependencies.onDrift,
       onEnded: dependencies.onEnded,
       isApart: config.openfga !== undefined,
-      effectsOf: (usersets) => effectsOf(database, dependencies.allowList(), usersets),
+      effectsOf: (usersets, sql = database) => effectsOf(sql, dependencies.allowList(), usersets),
       epoch: dependencies.epoch,
       leaseSeconds: config.leaseSeconds,
     }),

@@ -1,8 +1,9 @@
 import type { AllowList } from '../authz/allow-list/allow-list.ts'
-import { type TupleKey, tupleId } from '../authz/fga.ts'
+import { type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
 import { documentObject, type FgaObject, splitObject } from '../kernel/ids.ts'
-import { movedTo } from '../store/moved.ts'
+import { movedTo, movingTo } from '../store/moved.ts'
 import type { Sql } from '../store/sql.ts'
+import type { IngestContext } from './context.ts'
 import {
   addTags,
   type Entry,
@@ -32,34 +33,56 @@ export interface StoredChange {
 }
 
 /**
- * A change as it is meant: on content, whoever was moved is named by the key they go by now. Of two who are
- * one so, a write counts before a delete, and the later end. Deletes of what only restricts stay as they
- * are: whoever says such a block by the new key and then takes the old one away would lose it.
+ * A change as it is meant: whoever was moved is named by the key they go by now. Of two who are one so, a
+ * write counts before a delete, and the later end. Deletes of what only restricts stay as they are: whoever
+ * says such a block by the new key and then takes the old one away would lose it. What is no content is taken
+ * away under each key by which it may stand: a move that goes on, or died, would bring it back.
  */
 export async function asNamedNow(
+  { effectsOf }: Pick<IngestContext, 'effectsOf'>,
   sql: Sql,
   list: AllowList,
   entries: readonly Entry[],
 ): Promise<readonly Entry[]> {
   const moved = await movedTo(
     sql,
-    entries.flatMap(({ tuple }) => (isContent(tuple.object) ? [tuple.user] : [])),
+    entries.map(({ tuple }) => tuple.user),
   )
-  if (moved.size === 0) return entries
-  const kept = new Map<string, Entry>()
-  for (const entry of entries) {
-    const { tuple, operation } = entry
-    const isMeant =
-      isContent(tuple.object) &&
-      (operation === 'write' || list.isWidening(splitObject(tuple.object).type, tuple.relation))
-    const user = isMeant ? (moved.get(tuple.user) ?? tuple.user) : tuple.user
-    const named = { ...entry, tuple: { ...tuple, user } }
-    const other = kept.get(tupleId(named.tuple))
-    if (other === undefined || (operation === 'write' && isOver(named, other)))
-      kept.set(tupleId(named.tuple), named)
+  const taken = entries.filter(({ tuple, operation }) => operation === 'delete' && !isContent(tuple.object))
+  const moving = taken.length === 0 ? new Map<string, readonly string[]>() : await movingTo(sql)
+  if (moved.size + moving.size === 0) return entries
+  const places = taken.filter(({ tuple }) => moved.has(tuple.user)).map(({ tuple }) => usersetOf(tuple))
+  const { restricting, giving } = await effectsOf(places, sql)
+  const isMeant = ({ tuple, operation }: Entry): boolean =>
+    operation === 'write' ||
+    (list.isWidening(splitObject(tuple.object).type, tuple.relation) &&
+      (!restricting.has(usersetOf(tuple)) || giving.has(usersetOf(tuple))))
+  const standing = await stillStanding(sql, [...moved.keys()])
+  const namesOf = ({ user }: Tuple, isTaken: boolean, isNow: boolean): readonly string[] => {
+    const now = (isNow ? moved.get(user) : undefined) ?? user
+    return isTaken ? [now, ...(standing.has(user) ? [user] : []), ...(moving.get(now) ?? [])] : [now]
   }
+  const kept = new Map<string, Entry>()
+  for (const entry of entries)
+    for (const user of namesOf(entry.tuple, taken.includes(entry), isMeant(entry))) {
+      const named = { ...entry, tuple: { ...entry.tuple, user } }
+      const other = kept.get(tupleId(named.tuple))
+      if (other === undefined || (entry.operation === 'write' && isOver(named, other)))
+        kept.set(tupleId(named.tuple), named)
+    }
   return [...kept.values()]
 }
+
+/** Who of these, who were moved, is a member or the like by the old key: an earlier version wrote it so. */
+async function stillStanding(sql: Sql, subjects: readonly string[]): Promise<ReadonlySet<string>> {
+  const rows = await sql.query<{ subject: string }>(
+    `select distinct subject from desired_tuples where subject = any($1) and subject like 'user:%/%'`,
+    [subjects],
+  )
+  return new Set(rows.map(({ subject }) => subject))
+}
+
+const usersetOf = ({ object, relation }: TupleKey): string => `${object}#${relation}`
 
 const isOver = (entry: Entry, other: Entry): boolean =>
   other.operation === 'delete' || endOf(toTag(entry.tuple)) > endOf(toTag(other.tuple))

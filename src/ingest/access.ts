@@ -64,7 +64,7 @@ export async function changeAccess(
         if (refusal !== undefined) throw new AppError('forbidden', { field: entry.field, public: refusal })
       }
       await assertNoCircle(context.database, entries)
-      const named = await asNamedNow(context.database, list, entries)
+      const named = await asNamedNow(context, context.database, list, entries)
       await assertSameEnds(context, list, named)
       const sensitiveEntries =
         caller.kind === 'service' ? await keepSensitive(context, entries, storedObjects) : []
@@ -240,7 +240,7 @@ export async function writeChange(
     await writer.assertCurrent?.(sql)
     if (list !== undefined) await assertInForce(sql, list)
     // Here it stays true; else the tuples would name others than the rows.
-    const named = list === undefined ? entries : await asNamedNow(sql, list, entries)
+    const named = list === undefined ? entries : await asNamedNow(context, sql, list, entries)
     const stored = await storeChange(sql, named)
     const { writes, deletes } = changeOf(named)
     await record(sql, writer, {

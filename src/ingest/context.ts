@@ -70,7 +70,7 @@ export interface IngestContext {
   /** Who may write which tuples under the model in force; throws where nobody may. */
   readonly allowList: () => AllowList
   /** What these usersets do by the model in force; throws where nobody knows. */
-  readonly effectsOf: (usersets: readonly string[]) => Promise<Effects>
+  readonly effectsOf: (usersets: readonly string[], sql?: Sql) => Promise<Effects>
   /** Looks anew, and throws where the database or OpenFGA is an older copy of itself. */
   readonly assertSound: () => Promise<void>
   readonly queue: Queue

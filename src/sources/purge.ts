@@ -8,6 +8,7 @@ import { splitObject } from '../kernel/ids.ts'
 import { reasonOf } from '../kernel/reason.ts'
 import { sourcePrefix } from '../store/open-document.ts'
 import type { Database, Sql } from '../store/sql.ts'
+import { followMoves } from './state.ts'
 
 /** What purging takes. */
 export interface PurgeDeps {
@@ -130,6 +131,7 @@ async function pageToRemove({ database, id, signal }: PurgeDeps, after: string):
  * keeps none of the others. Throws the first such refusal at the end.
  */
 async function removeTuples({ database, ingest, fga, actor, id, signal }: PurgeDeps): Promise<void> {
+  await database.transaction((sql) => followMoves(sql, id))
   const rows = await database.query<{ tuple: string }>(
     `select tuple from source_tuples where source = $1 and tuple not like '% filed_in %' order by tuple`,
     [id],

@@ -1,4 +1,5 @@
 import { memoryState, type SyncMemory, type SyncState, type SyncUpdate } from '@remit/connector'
+import { movedTo, moveInSources } from '../store/moved.ts'
 import { isOpenDocument, sourcePrefix } from '../store/open-document.ts'
 import type { Sql } from '../store/sql.ts'
 
@@ -26,6 +27,7 @@ export function createSourceState({ id, beganAt, crawls, transaction }: SourceSt
     crawlBeganAt: () => crawlBeganAt,
     load: () =>
       transaction(async (sql) => {
+        await followMoves(sql, id)
         const memory = await readMemory(sql, id, crawls)
         if (memory.cursor !== undefined) return memory
         // One that came to nothing begins now.
@@ -40,6 +42,24 @@ export function createSourceState({ id, beganAt, crawls, transaction }: SourceSt
         if (update.cursor === null) crawlBeganAt = await readCrawlBegin(sql, id)
       }),
   }
+}
+
+/**
+ * Whoever was moved is remembered by the key of now, whatever wrote the old one: a version before this, or a
+ * reading or a yes beside the move. Else what the source takes away would be sought under a key that has
+ * nothing, and count as gone.
+ */
+export async function followMoves(sql: Sql, id: string): Promise<void> {
+  const rows = await sql.query<{ subject: string }>(
+    `select distinct subject from source_people where source = $1 and subject like '%/%'
+     union select distinct split_part(tuple, ' ', 1) from source_tuples where source = $1 and tuple like 'user:%/%'`,
+    [id],
+  )
+  const moved = await movedTo(
+    sql,
+    rows.map(({ subject }) => subject),
+  )
+  for (const [from, to] of moved) await moveInSources(sql, from, to, id)
 }
 
 const readCrawlBegin = async (sql: Sql, id: string): Promise<Date | undefined> =>

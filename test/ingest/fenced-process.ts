@@ -44,7 +44,7 @@ const ingest = createIngest({
     : createPostgresIndex({ database }),
   fga: createFga(api, FGA_STORE, () => FGA_MODEL),
   allowList: () => list,
-  effectsOf: (usersets) => effectsOf(database, list, usersets),
+  effectsOf: (usersets, sql = database) => effectsOf(sql, list, usersets),
   isApart: true,
   leaseSeconds: Number(LEASE),
   queue: {

@@ -180,7 +180,7 @@ export async function openIngestWorld(
       index: index(indexOn(process.database)),
       fga,
       allowList: () => list,
-      effectsOf: (usersets) => effectsOf(process.database, list, usersets),
+      effectsOf: (usersets, sql = process.database) => effectsOf(sql, list, usersets),
       epoch: { isSound: true, assertSoundNow: async () => world.onSound() },
       isApart: backend.openfga === 'server',
       leaseSeconds: 2,

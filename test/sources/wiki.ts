@@ -35,6 +35,8 @@ export class Wiki {
   readonly pages = new Map<string, Page>()
   /** `anne`, or `@team` for another group in it. */
   readonly groups = new Map<string, readonly string[]>()
+  /** Who is denied the folder `folder`, by their subjects. Without any there is none. */
+  denied: readonly string[] = []
   readonly calls: string[] = []
   /** What is no page: told as broken, with this reason. */
   readonly broken = new Map<string, string>()
@@ -51,6 +53,7 @@ export class Wiki {
 
   reset(): void {
     for (const kept of [this.pages, this.groups, this.broken]) kept.clear()
+    this.denied = []
     this.calls.length = 0
     this.#log.length = 0
     this.before = () => undefined
@@ -171,7 +174,10 @@ export class Wiki {
             member.startsWith('@') ? { group: `${prefix}${member.slice(1)}` } : { account: member },
           ),
         })),
-        folders: [],
+        folders:
+          this.denied.length === 0
+            ? []
+            : [{ id: `${prefix}folder`, collection, parents: [], viewers: ['user:*'], blocked: this.denied }],
       }
     }
     return {

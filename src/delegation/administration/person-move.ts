@@ -3,6 +3,7 @@ import { operator } from '../../audit/record.ts'
 import type { Fga, Tuple } from '../../authz/fga.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { isAllAdopted } from '../../store/adopted.ts'
+import { moveInSources } from '../../store/moved.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Delegations } from '../lending/delegations.ts'
@@ -146,7 +147,8 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
     await database.query(
       `insert into person_moves (old_key, new_key, was_disabled, begun_at, tuples_first, running)
        values ($1, $2, exists (
-         select from revocations where kind = 'subject' and key = $3 and (until is null or until > $4)), $4, true, true)
+         select from revocations where kind = 'subject' and key = $3 and (until is null or until > $4)),
+       clock_timestamp(), true, true)
        on conflict (old_key) do update set tuples_first = true, running = true`,
       [oldKey, newKey, `user:${oldKey}`, now()],
     )
@@ -177,9 +179,8 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
         movable: () => movableTuples(from),
         rows: (sql) => moveRows(sql, oldKey, newKey),
       })
-      await database.query('update person_moves set ended_at = $2, running = false where old_key = $1', [
+      await database.query('update person_moves set ended_at = now(), running = false where old_key = $1', [
         oldKey,
-        now(),
       ])
       return found
     },
@@ -197,6 +198,7 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
     )
     for (const { id } of twice) settles.push(await delegations.revokeWithin(sql, id, operator(newTxn())))
     for (const text of moves) await sql.query(text, subjects)
+    await moveInSources(sql, `user:${oldKey}`, `user:${newKey}`)
     for (const text of ends) await sql.query(text, subjects.slice(0, 1))
     await sql.query(
       `update connections set state = 'ended', sealed = null, wrapped_key = null, key_version = null,
@@ -225,20 +227,9 @@ const moves = [
    select $2, host, blocked_at from approval_host_askers where subject = $1
    on conflict (subject, host) do update set
      blocked_at = least(approval_host_askers.blocked_at, excluded.blocked_at)`,
-  `insert into source_blocks (source, subject) select source, $2 from source_blocks where subject = $1
-   on conflict do nothing`,
-  // A person is one account of a source. What the settings of a source say, they say again.
-  `update source_people moved set subject = $2,
-     (state, is_held, reason) = (select case when twice then 'suspended' else moved.state end, moved.is_held or twice,
-       case when twice then 'The person was moved to one who has another account.' else moved.reason end
-       from (select moved.state = 'linked' and exists (
-         select from source_people other where other.source = moved.source and other.subject = $2
-           and other.state = 'linked') as twice) as found)
-   where subject = $1`,
 ]
 
 const ends = [
-  'delete from source_blocks where subject = $1',
   ...[
     'administrators',
     'approval_askers',

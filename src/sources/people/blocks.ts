@@ -7,6 +7,7 @@ import { reasonOf } from '../../kernel/reason.ts'
 import { endExpired, takeLease } from '../../store/lease.ts'
 import { sourcePrefix } from '../../store/open-document.ts'
 import type { Database } from '../../store/sql.ts'
+import { followMoves } from '../state.ts'
 
 /** What keeping people out takes. */
 export interface BlocksDeps {
@@ -31,6 +32,8 @@ export async function settleBlocks(
   source: string,
   writer: Writer,
 ): Promise<void> {
+  // Else a block that a version before this noted by an old key would be let go by that one.
+  await database.transaction((sql) => followMoves(sql, source))
   const rows = await database.query<{
     subject: string
     isWanted: boolean

@@ -2,6 +2,7 @@ import type { Directory, Source, SourceAccount, SourceSubject } from '@remit/con
 import { type RecordActor, record } from '../../audit/record.ts'
 import { plainAddress } from '../../kernel/plain-address.ts'
 import type { Seal } from '../../store/encryption.ts'
+import { movedTo } from '../../store/moved.ts'
 import type { Sql } from '../../store/sql.ts'
 import { decidePeople, type PersonLink } from './decide.ts'
 import { peopleChanged } from './recorded.ts'
@@ -59,7 +60,8 @@ export interface LinkingDeps {
 
 /**
  * A source whose accounts are people of Remit: those of its settings, those that administrators linked, and
- * those that source and directory name by one address. Everybody else is nobody.
+ * those that source and directory name by one address. Everybody else is nobody. Whoever was moved may
+ * still be named by the key of before, as settings are.
  */
 export const withPeople = (source: Source, dependencies: LinkingDeps): Source => ({
   changes: (cursor, signal) => source.changes(cursor, signal),
@@ -71,25 +73,45 @@ export const withPeople = (source: Source, dependencies: LinkingDeps): Source =>
     async directory(signal) {
       const directory = await source.directory?.(signal)
       if (directory === undefined) throw new Error('A source lost its directory.')
-      return { ...byAccount(directory), accounts: await linkAccounts(directory.accounts, dependencies) }
+      const moved = await dependencies.transaction((sql) => movedTo(sql, subjectsIn(directory)))
+      const named = byAccount(directory, (subject) => moved.get(subject) ?? subject)
+      return { ...named, accounts: await linkAccounts(named.accounts, dependencies) }
     },
   }),
 })
 
+function subjectsIn({ accounts, folders, zones = [] }: Directory): readonly string[] {
+  const lists = [
+    ...folders.flatMap(({ viewers, blocked = [] }) => [viewers, blocked]),
+    ...zones.flatMap(({ audience, gates, blocked = [] }) => [audience, ...gates, blocked]),
+  ]
+  return [
+    ...accounts.flatMap(({ subject }) => subject ?? []),
+    ...lists.flatMap((list) => list.filter((named) => typeof named === 'string')),
+  ]
+}
+
 /**
  * A person whom the settings name for an account means that account, where a folder or a zone names them: it
- * may be nobody by now. Items are to name the account themselves.
+ * may be nobody by now. Items are to name the account themselves. `nameOf`: under whom a subject goes by now.
  */
-function byAccount({ accounts, folders, zones = [], ...others }: Directory): Directory {
-  const accountOf = new Map(accounts.map(({ id, subject }) => [subject, id]))
+function byAccount(
+  { accounts, folders, zones = [], ...others }: Directory,
+  nameOf: (subject: string) => string,
+): Directory {
+  const named = accounts.map((account) =>
+    account.subject === undefined ? account : { ...account, subject: nameOf(account.subject) },
+  )
+  const accountOf = new Map(named.map(({ id, subject }) => [subject, id]))
   const asAccounts = (list: readonly SourceSubject[]): readonly SourceSubject[] =>
-    list.map((named) => {
-      const account = typeof named === 'string' ? accountOf.get(named) : undefined
-      return account === undefined ? named : { account }
+    list.map((said) => {
+      if (typeof said !== 'string') return said
+      const account = accountOf.get(nameOf(said))
+      return account === undefined ? nameOf(said) : { account }
     })
   return {
     ...others,
-    accounts,
+    accounts: named,
     folders: folders.map(({ viewers, blocked = [], ...folder }) => ({
       ...folder,
       viewers: asAccounts(viewers),

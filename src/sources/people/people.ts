@@ -4,6 +4,7 @@ import { type RecordActor, record } from '../../audit/record.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { printable } from '../../kernel/printable.ts'
 import type { Seal } from '../../store/encryption.ts'
+import { movedTo } from '../../store/moved.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { assertSecondPerson, type Proposed, type SecondPersonDeps } from '../second-person.ts'
 import { peopleChanged } from './recorded.ts'
@@ -90,8 +91,13 @@ export function createSourcePeople(dependencies: SourcePeopleDeps): SourcePeople
           proposed: await readProposed(sql, source),
         }
       }),
-    propose: (who, source, people) =>
+    propose: (who, source, said) =>
       change(source, async (sql) => {
+        const moved = await movedTo(
+          sql,
+          said.map(({ subject }) => subject),
+        )
+        const people = said.map((one) => ({ ...one, subject: moved.get(one.subject) ?? one.subject }))
         assertSayable(people)
         await sql.query(
           `insert into source_people_proposed (source, people, proposed_by) values ($1, $2::jsonb, $3)

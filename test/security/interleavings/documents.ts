@@ -109,7 +109,7 @@ export function contextOf({ clock, allowList }: Two, process: Process): IngestCo
     onEnded: () => undefined,
     index: createPostgresIndex({ database: process.database }),
     allowList: () => allowList,
-    effectsOf: (usersets) => effectsOf(process.database, allowList, usersets),
+    effectsOf: (usersets, sql = process.database) => effectsOf(sql, allowList, usersets),
     assertSound: async () => undefined,
     queue: noQueue,
     documentLocks: createLocks({ ...process, leaseSeconds, now: () => clock.now(), isApart: true }),
