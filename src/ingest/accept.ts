@@ -4,7 +4,7 @@ import type { AppError } from '../kernel/errors.ts'
 import { documentObject, splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext, Writer } from './context.ts'
-import { sameTags, setAllTags, type Tag } from './desired-tuples.ts'
+import { ownerOf, sameTags, setAllTags, type Tag } from './desired-tuples.ts'
 import { readFields } from './document-rows.ts'
 import { fileMentioned, reconcileParents } from './filing.ts'
 import { insertItem, insertQueuedItems, type NoteCode } from './job-store.ts'
@@ -275,7 +275,7 @@ async function insertRevisions(
       inputs.map(mimeTypeOf),
       inputs.map((input) => Buffer.from(bytesOf(input)).toString('base64')),
       inputs.map(({ metadata }) => JSON.stringify(metadata ?? {})),
-      inputs.map(({ access }) => access.owner ?? null),
+      fresh.map(({ accepted }) => ownerOf(accepted.tags)),
       fresh.map(({ accepted }) => JSON.stringify(accepted.tags)),
       inputs.map(({ updated_at }) => updated_at ?? null),
       inputs.map(({ version }) => version ?? null),

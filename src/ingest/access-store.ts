@@ -10,6 +10,7 @@ import {
   endOf,
   type Mark,
   markUnsettled,
+  ownerOf,
   removeTags,
   renamedTags,
   type Tag,
@@ -163,7 +164,7 @@ async function changePending(sql: Sql, entries: readonly Entry[]): Promise<Reado
         JSON.stringify(access),
         storedDocument.acceptedRevision,
         entries.some(({ tuple }) => tuple.object === object && tuple.relation === 'owner'),
-        access.find(({ relation }) => relation === 'owner')?.subject ?? null,
+        ownerOf(access),
       ],
     )
     if (!storedDocument.isLive && storedDocument.tags.length === 0) waiting.add(object)
@@ -192,10 +193,14 @@ async function noteDocuments(sql: Sql, entries: readonly Entry[]): Promise<void>
     const { type, id } = splitObject(tuple.object)
     if (type !== 'document') continue
     if (tuple.relation === 'owner') {
-      await sql.query('update documents set owner = $2 where id = $1', [
-        id,
-        operation === 'write' ? tuple.user : null,
-      ])
+      await sql.query(
+        operation === 'write'
+          ? 'update documents set owner = $2 where id = $1'
+          : // Of several owners one is cited: who goes may be another one, or may never have been there.
+            `update documents set owner = (select min(subject) from desired_tuples
+               where object = 'document:' || $1::text and relation = 'owner') where id = $1 and owner = $2`,
+        [id, tuple.user],
+      )
     }
     if (tuple.relation === 'sensitive' && operation === 'delete') {
       await sql.query('update documents set was_sensitive = false where id = $1', [id])

@@ -65,6 +65,10 @@ export const renamedTags = (tags: readonly Tag[], moved: ReadonlyMap<string, str
     ? tags
     : distinct(tags.map((tag) => ({ ...tag, subject: moved.get(tag.subject) ?? tag.subject })))
 
+/** Who is cited as the owner: by the key of now, where they were moved. Null: nobody. */
+export const ownerOf = (tags: readonly Tag[]): string | null =>
+  tags.find(({ relation }) => relation === 'owner')?.subject ?? null
+
 /** The tag that makes an object sensitive. */
 export const sensitiveTag: Tag = { relation: 'sensitive', subject: 'user:*' }
 /** Whether this is a tag that makes an object sensitive. */

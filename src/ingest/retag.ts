@@ -9,7 +9,7 @@ import { betweenLeases } from '../store/lease.ts'
 import { noteMoved } from '../store/moved.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext, Writer } from './context.ts'
-import { endOf, keepingLaterEnd, markUnsettled, setTags, tagKey, toTuple } from './desired-tuples.ts'
+import { endOf, keepingLaterEnd, markUnsettled, ownerOf, setTags, tagKey, toTuple } from './desired-tuples.ts'
 import { broughtBy, lastSaid, readDocuments, type StoredDocument } from './document-rows.ts'
 import { mend } from './drift.ts'
 import { isHeld, retagFailed } from './failed-documents.ts'
@@ -57,7 +57,7 @@ export async function retag(
       )
         throw new AppError('not_found')
       if (!decision.ok) throw decision.error
-      await apply(allowList, hold, writer, id, access, storedDocument, decision.accepted)
+      await apply(allowList, hold, writer, id, storedDocument, decision.accepted)
       await reconcileParents(context, decision.accepted.tags)
       await reconcileObject(context, hold, object)
       return decision.accepted.sensitivityKept
@@ -73,7 +73,6 @@ async function apply(
   hold: Hold,
   writer: Writer,
   id: string,
-  access: Access,
   storedDocument: StoredDocument,
   { tags: newTags, narrowed, newParents }: AcceptedPlacement,
 ): Promise<void> {
@@ -87,12 +86,12 @@ async function apply(
       await sql.query(
         `update revisions set access = $2, owner = $3, retagged = true
          where doc_no = $1 and revision = (select accepted_revision from documents where doc_no = $1)`,
-        [storedDocument.docNo, JSON.stringify(newTags), access.owner ?? null],
+        [storedDocument.docNo, JSON.stringify(newTags), ownerOf(newTags)],
       )
     } else {
       const owned = await sql.query(
         'update documents set owner = $2 where doc_no = $1 and owner is distinct from $2 returning 1',
-        [storedDocument.docNo, access.owner ?? null],
+        [storedDocument.docNo, ownerOf(newTags)],
       )
       const isHeldOther = await retagFailed(sql, storedDocument.docNo, newTags)
       isOther = owned.length > 0 || isHeldOther

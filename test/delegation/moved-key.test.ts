@@ -43,6 +43,12 @@ describe('a move', () => {
     expect(await tuplesOf(third)).toEqual(
       expect.arrayContaining([...ofOther, 'blocked document:handbook/given']),
     )
+    const owners = () =>
+      world.database.query(`select owner from documents where id in ('handbook/given', 'handbook/owned')`)
+    const owned = { ...readers, owner: `user:${old}` }
+    await world.put({ 'handbook/owned': { text: 'Travel that is owned.', access: owned } })
+    await ingest.retag(loader, 'handbook/given', owned)
+    expect(await owners()).toEqual([{ owner: `user:${third}` }, { owner: `user:${third}` }])
     expect(await ingest.drift()).toMatchObject({ mended: 0 })
     expect(await world.database.query('select object from unreconciled')).toEqual([])
   }, 60_000)

@@ -389,3 +389,22 @@ test('an operator may apply the same tuples twice, ends that moved included', as
     found.push(stored.condition?.context.expires_at)
   expect(found).toEqual(['2099-01-01T00:00:00Z'])
 })
+
+test('the owner that is cited stays where another one goes, or one who never was, and is who is left where that one goes', async () => {
+  await world.putDone({ id: 'owned', access: { owner: 'user:bob' } })
+  const cited = async () => {
+    const [row] = await world.database.query<{ owner: string | null }>(
+      `select owner from documents where id = 'owned'`,
+    )
+    return row?.owner
+  }
+  const owner = (name: string) => `user:${name} owner document:owned`
+  await change(docs, { deletes: [owner('carol')] })
+  expect(await cited()).toBe('user:bob')
+  await change(docs, { writes: [owner('anne')] })
+  expect(await cited()).toBe('user:anne')
+  await change(docs, { deletes: [owner('anne')] })
+  expect(await cited()).toBe('user:bob')
+  await change(docs, { deletes: [owner('bob')] })
+  expect(await cited()).toBe(null)
+})
