@@ -50,9 +50,12 @@ export function createSourceState({ id, beganAt, crawls, transaction }: SourceSt
  * nothing, and count as gone.
  */
 export async function followMoves(sql: Sql, id: string): Promise<void> {
+  // Where nobody was moved, no tuple is looked at.
   const rows = await sql.query<{ subject: string }>(
-    `select distinct subject from source_people where source = $1 and subject like '%/%'
-     union select distinct split_part(tuple, ' ', 1) from source_tuples where source = $1 and tuple like 'user:%/%'`,
+    `with moved as (select 'user:' || old_key as subject from person_moves)
+     select subject from source_people where source = $1 and subject in (select subject from moved)
+     union select split_part(tuple, ' ', 1) from source_tuples where exists (select from moved)
+       and source = $1 and tuple like 'user:%/%' and split_part(tuple, ' ', 1) in (select subject from moved)`,
     [id],
   )
   const moved = await movedTo(
