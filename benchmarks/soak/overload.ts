@@ -13,12 +13,13 @@ import { type Processor, processorNow } from './processor.ts'
  * Two processes of the service that are asked for ten times what they can do, by people and agents who all
  * ask alike; then beside an import; then by one agent alone beside others who ask little. Goodput: whole
  * answers within the deadline. Its peak is that of the best of several numbers of clients that each wait for
- * their answer. A machine of others' changes from one minute to the next, so floods take turns with the peak,
- * and each is held against the looks before and after it: five pairs, and three beside an import, their means
- * with 95 % confidence intervals. OpenFGA runs as docker-compose.yml has it. The load is made in this very process, on the same
- * cores: each row says who took them. Good answers for each second of service, OpenFGA and Postgres leave out
- * what the load took, and whatever else runs on the machine. Ends with 1 where the mean falls under 80 % of
- * the peak, a refusal has no Retry-After, or one of the others' questions in twenty is refused.
+ * their answer. A machine of others' changes from one minute to the next, so floods take turns with the
+ * peak, and each is held against the looks before and after it: five pairs, and three beside an import,
+ * their means with 95 % confidence intervals. OpenFGA runs as docker-compose.yml has it. The load is made in
+ * this very process, on the same cores: each row says who took them. Good answers for each second of
+ * service, OpenFGA and Postgres leave out what the load took, and whatever else runs on the machine. Ends
+ * with 1 where the mean falls under 80 % of the peak, a refusal has no Retry-After, or one of the others'
+ * questions in twenty is refused.
  *
  *   npm run overload
  *
