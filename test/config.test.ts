@@ -240,11 +240,15 @@ describe('a configuration that cannot be used', () => {
     ['EMBEDDINGS_DIMENSIONS', '2001'],
     ['REQUEST_DEADLINE_MS', '60001'],
     ['BODY_BYTES_MAX', '0'],
-    ['AUDIT_RETENTION_DAYS', '36501'],
+    ['AUDIT_RETENTION_DAYS', '29'],
     ['TRUSTED_ISSUERS', '{}'],
   ])('is refused for %s=%s, by name', (name, value) => {
     expect(problemsOf({ [name]: value })[0]).toContain(name)
   })
+})
+
+test('records are kept for a hundred years at most', () => {
+  expect(loadConfig({ AUDIT_RETENTION_DAYS: '3000000' }).auditRetentionDays).toBe(36_500)
 })
 
 describe('a variable that is no setting', () => {

@@ -79,10 +79,10 @@ export const record = group({
       ),
     AUDIT_RETENTION_DAYS: count(30)
       // A hundred years. What begins before the calendar of Postgres would end each run with an error.
-      .max(36_500)
+      .transform((days) => Math.min(days, 36_500))
       .optional()
       .describe(
-        'Days after which records are taken away, whole seals at a time; from 30 to 36500. Their heads stay. Default: never. docs/audit.md.',
+        'Days after which records are taken away, whole seals at a time; at least 30, and 36500 count at most. Their heads stay. Default: never. docs/audit.md.',
       ),
   },
   read: (value) => ({

@@ -21,13 +21,16 @@ export interface WriteBarrier extends AsyncDisposable {
 
 /**
  * What every process passes before it writes to an OpenFGA that keeps its tuples apart: a backup that holds
- * the other side finds the database and OpenFGA at one instant.
+ * the other side finds the database and OpenFGA at one instant. `lockMsMax`: milliseconds that a write waits
+ * for a backup.
  */
-export function openWriteBarrier(url: string): WriteBarrier {
+export function openWriteBarrier(url: string, lockMsMax = waitMsMax): WriteBarrier {
   const pool = new pg.Pool({
     connectionString: url,
     max: poolSize,
     connectionTimeoutMillis: connectMsMax,
+    // The lock comes within its own time, or nobody is there.
+    query_timeout: lockMsMax + connectMsMax,
     application_name: 'remit-barrier',
   })
   // The next write says so.
@@ -45,15 +48,20 @@ export function openWriteBarrier(url: string): WriteBarrier {
         await client
           // A role or a server may be set to end what is idle sooner: the lock would be gone amid the write.
           .query(
-            `begin; set local lock_timeout = ${waitMsMax}; set local idle_in_transaction_session_timeout = ${idleMsMax};
+            `begin; set local lock_timeout = ${lockMsMax}; set local idle_in_transaction_session_timeout = ${idleMsMax};
              select pg_advisory_xact_lock_shared(${lockNumber})`,
           )
-          .catch(closed)
+          .catch((error: unknown) => {
+            // What did not answer is not asked again: a rollback would wait as long.
+            broken = true
+            return closed(error)
+          })
         return await write()
       } finally {
-        await client.query('rollback').catch(() => {
-          broken = true
-        })
+        if (broken === undefined)
+          await client.query('rollback').catch(() => {
+            broken = true
+          })
         client.removeListener('error', ignore)
         client.release(broken)
       }

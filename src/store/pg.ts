@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { connect as connectTo } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
 import pg, { type ClientBase, type Connection } from 'pg'
 import pgvector from 'pgvector/pg'
@@ -27,10 +28,11 @@ export interface PgDatabaseOptions {
    */
   readonly settings?: Readonly<Record<string, string | number>>
   /**
-   * Milliseconds after which the server ends a statement. Where it stays silent for five seconds more, the
-   * connection is broken: on Linux a server that is gone without a word is noticed after a quarter of an
-   * hour else. A statement that lifts the server's end (`statement_timeout = 0`) lifts this one too, for as
-   * long as the connection is lent. Default: none.
+   * Milliseconds after which the server ends a statement. Where it has not answered in full five seconds
+   * later, it is told to stop and the connection is broken: on Linux a server that is gone without a word is
+   * noticed after a quarter of an hour else. A text has so long for each of its statements. One that lifts
+   * the server's end (`statement_timeout = 0`) lifts this one too, for as long as the connection is lent.
+   * Default: none.
    */
   readonly statementMsMax?: number
   /** Runs after the pool has ended. */
@@ -253,21 +255,45 @@ const silentMsMax = new WeakMap<ClientBase, number>()
 const goodbyeMs = 5_000
 
 /** Breaks a connection on which no answer comes. What it was committing may be in. */
-async function answered<T>(client: ClientBase, operation: () => Promise<T>): Promise<T> {
+async function answered<T>(client: ClientBase, operation: () => Promise<T>, statementCount = 1): Promise<T> {
   const msMax = silentMsMax.get(client)
   if (msMax === undefined) return operation()
   const { stream } = (client as ClientBase & { readonly connection: Connection }).connection
-  const giveUp = (): void =>
-    void stream.destroy(new Error('Connection terminated: the server does not answer'))
+  const giveUp = (): void => {
+    callOff(client as ClientBase & Session)
+    stream.destroy(new Error('Connection terminated: the server does not answer'))
+  }
   // One after the other: a process that stood still finds the first over, and then reads what had come.
   let timer = setTimeout(() => {
     timer = setTimeout(giveUp, goodbyeMs)
-  }, msMax)
+  }, statementCount * msMax)
   try {
     return await operation()
   } finally {
     clearTimeout(timer)
   }
+}
+
+interface Session {
+  readonly host: string
+  readonly port: number
+  readonly processID: number | null
+  readonly secretKey: number | null
+}
+
+/**
+ * Tells the server to stop, if it is there: no end of a statement reaches a commit that waits for a standby,
+ * and its session would stay for as long, with its locks. By a CancelRequest, which needs no session of its
+ * own (https://www.postgresql.org/docs/18/protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS).
+ */
+function callOff({ host, port, processID, secretKey }: Session): void {
+  if (processID === null || secretKey === null) return
+  const request = Buffer.alloc(16)
+  for (const [index, word] of [request.length, 80_877_102, processID, secretKey].entries())
+    request.writeInt32BE(word, 4 * index)
+  const socket = host.startsWith('/') ? connectTo(`${host}/.s.PGSQL.${port}`) : connectTo(port, host)
+  socket.setTimeout(goodbyeMs, () => socket.destroy()).on('error', () => undefined)
+  socket.end(request)
 }
 
 const earMsMax = 2_000
@@ -294,6 +320,8 @@ async function openListener(
     try {
       return await run(client, text, values)
     } catch (error) {
+      // Else a commit that waits for a standby keeps its session when nobody waits any more.
+      callOff(client as pg.Client & Session)
       void close()
       throw error
     }
@@ -304,7 +332,7 @@ async function openListener(
     void close()
     throw asUnavailable(error) ?? error
   }
-  // On the server too: else a commit that waits for a standby keeps its session when nobody waits any more.
+  // On the server too, where it may not hear that nobody waits any more.
   await query(`${begin}; set statement_timeout to ${earMsMax}; listen ${on}`)
   return { query, [Symbol.asyncDispose]: close }
 }
@@ -346,7 +374,11 @@ async function send<Row extends object>(
   try {
     if (typeof statement === 'string' && statement.includes('statement_timeout = 0'))
       silentMsMax.delete(client)
-    const rows = await answered(client, () => sendAlone<Row>(client, statement, values))
+    const rows = await answered(
+      client,
+      () => sendAlone<Row>(client, statement, values),
+      typeof statement === 'string' ? statement.split(';').length : 1,
+    )
     if (unreplicated.has(client))
       throw new AppError('storage_unavailable', {
         internal: 'what was committed may be on this server alone',

@@ -1,7 +1,5 @@
 import { AsyncResource } from 'node:async_hooks'
-import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -11,10 +9,12 @@ import { inBackground } from '../../src/kernel/background.ts'
 import { OperatorError } from '../../src/kernel/operator-error.ts'
 import { version } from '../../src/kernel/version.ts'
 import { withTimeout } from '../../src/kernel/with-timeout.ts'
+import { openWriteBarrier } from '../../src/store/barrier.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openPglite } from '../../src/store/pglite.ts'
 import { openPostgres, openReading } from '../../src/store/postgres.ts'
 import type { Database } from '../../src/store/sql.ts'
+import { startBetween } from '../support/between.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { native, needsPostgres } from '../support/native.ts'
 
@@ -360,6 +360,21 @@ describe('a database that goes away', () => {
     await expect(database.query('select pg_sleep(5)')).rejects.toEqual(unavailable)
   })
 
+  test('gives up the barrier of backups where no answer comes, and lets through whoever writes after that', {
+    ...needsPostgres,
+    timeout: 30_000,
+  }, async () => {
+    const real = new URL(native.databaseUrl ?? '')
+    await using between = await startBetween(Number(real.port))
+    real.port = String(between.port)
+    await using barrier = openWriteBarrier(real.href, 100)
+    const write = async () => 'written'
+    expect(await barrier.pass(write)).toBe('written')
+    between.hush()
+    await expect(barrier.pass(write)).rejects.toEqual(unavailable)
+    expect(await barrier.pass(write)).toBe('written')
+  })
+
   test('is not opened where nobody listens', async () => {
     await expect(openPostgres({ url: 'postgres://nobody@127.0.0.1:1/none' })).rejects.toThrow('ECONNREFUSED')
   })
@@ -372,27 +387,6 @@ describe('a database that goes away', () => {
     await expect(database.query('select 1')).rejects.toEqual(unavailable)
   })
 })
-
-/** Stands before a server. Hushed, it keeps what is open and passes nothing on; what is opened then works. */
-async function startBetween(port: number) {
-  const open = new Set<Socket>()
-  const server = createServer((here) => {
-    const there = connect(port, '127.0.0.1')
-    here.pipe(there).pipe(here)
-    for (const socket of [here, there]) open.add(socket.on('error', () => undefined))
-  })
-  await once(server.listen(0, '127.0.0.1'), 'listening')
-  return {
-    port: (server.address() as AddressInfo).port,
-    hush() {
-      for (const socket of open) socket.unpipe().pause()
-    },
-    async [Symbol.asyncDispose]() {
-      for (const socket of open) socket.destroy()
-      await new Promise((resolve) => server.close(resolve))
-    },
-  }
-}
 
 /** The worker is the database's own: Node tells of each one that is started. */
 async function openWithWorker(socketDir: string): Promise<{ database: Database; worker: Worker }> {

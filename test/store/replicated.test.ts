@@ -73,6 +73,16 @@ describe('a commit that no standby has acknowledged, whatever the role is told',
     expect(await database.query('select id from notes where id = $1', [id])).toEqual([{ id }])
   })
 
+  test('leaves no session on the server once nobody waits for it any more', async () => {
+    await using impatient = await openPostgres({ url: server.url, poolSize: 1, statementMsMax: 300 })
+    await expect(impatient.query(insert(4))).rejects.toMatchObject({ code: 'storage_unavailable' })
+    const waiting = `select 1 from pg_stat_activity where wait_event = 'SyncRep' and query like '%notes%'`
+    await expect.poll(() => database.query(waiting)).toEqual([])
+    // The ear asks twice a second, for two seconds each time.
+    const ears = `select 1 from pg_stat_activity where wait_event = 'SyncRep' and query like '%heartbeats%'`
+    expect((await database.query(ears)).length).toBeLessThanOrEqual(2)
+  }, 30_000)
+
   test('leaves the connection usable for what commits nothing', async () => {
     expect(await database.query('select 1 as n')).toEqual([{ n: 1 }])
   })
