@@ -146,7 +146,7 @@ test('no command changes the tables of an earlier version, unless one says recov
   }
   expect(await process(['recover', '--anyway', '--upgrade'], env)).toMatchObject({ code: 0 })
   expect(await ran()).toBe(here)
-})
+}, 60_000)
 
 test('a change of model that an earlier version left unfinished shuts nobody out: the start changes the tables, and says to finish it', async () => {
   const { env, ran, here } = await earlierVersion(
