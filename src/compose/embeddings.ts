@@ -101,12 +101,15 @@ Configure the former, or make all vectors anew with the latter: ${reembedCommand
  * Documents may have been taken in without a model, into columns that were made for vectors of another size.
  */
 async function firstModel(database: Database, model: VectorModel): Promise<void> {
-  await database.transaction(async (sql) => {
-    const vectors = createChunkVectors(database)
-    if ((await vectors.dimensions(sql)) !== model.dimensions) {
-      await vectors.shape(sql, model.dimensions)
-      await vectors.finish(sql)
-    }
-    await pinVectors(sql, model)
-  })
+  await database.transaction(
+    async (sql) => {
+      const vectors = createChunkVectors(database)
+      if ((await vectors.dimensions(sql)) !== model.dimensions) {
+        await vectors.shape(sql, model.dimensions)
+        await vectors.finish(sql)
+      }
+      await pinVectors(sql, model)
+    },
+    { msMax: Infinity },
+  )
 }

@@ -40,7 +40,7 @@ export async function reembed(options: ReembedOptions): Promise<Reembedded> {
   const current = unfinished ?? pinned
   const replaced = current === undefined || !isSameModel(current, embedder)
   await assertAlone(database, database)
-  await database.transaction(async (sql) => {
+  const rewriting = async (sql: Sql): Promise<void> => {
     const { model, dimensions } = embedder
     await record(sql, operator(newTxn()), {
       event: 'command',
@@ -52,13 +52,15 @@ export async function reembed(options: ReembedOptions): Promise<Reembedded> {
     await vectors.shape(sql, dimensions)
     // Who came while the tables were rewritten has not seen the mark.
     await assertAlone(database, sql)
-  })
+  }
+  await database.transaction(rewriting, { msMax: Infinity })
   const passages = await fill(options)
-  await database.transaction(async (sql) => {
+  const finishing = async (sql: Sql): Promise<void> => {
     await prepareAnew(sql, vectors)
     await vectors.finish(sql)
     await pinVectors(sql, embedder)
-  })
+  }
+  await database.transaction(finishing, { msMax: Infinity })
   return { model: embedder.model, passages, replaced }
 }
 

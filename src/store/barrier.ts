@@ -1,12 +1,12 @@
 import pg from 'pg'
 import { AppError } from '../kernel/errors.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
+import { connectMsMax, connectOwn, reachable } from './client.ts'
 
 // Any number that nothing else here locks.
 const lockNumber = 7_364_841
 // A backup that has the barrier gives it back long before; so this is a database that stands still.
 const waitMsMax = 15_000
-const connectMsMax = 5_000
 // Beside the service's own: a write that waits here must not take a connection from a question.
 const poolSize = 16
 // Far longer than the calls of one write take, each of which ends within seconds. A process that stands still
@@ -26,9 +26,9 @@ export interface WriteBarrier extends AsyncDisposable {
  */
 export function openWriteBarrier(url: string, lockMsMax = waitMsMax): WriteBarrier {
   const pool = new pg.Pool({
+    ...reachable,
     connectionString: url,
     max: poolSize,
-    connectionTimeoutMillis: connectMsMax,
     // The lock comes within its own time, or nobody is there.
     query_timeout: lockMsMax + connectMsMax,
     application_name: 'remit-barrier',
@@ -106,21 +106,15 @@ export async function openSnapshots(options: SnapshotOptions): Promise<Snapshots
   const { databaseUrl, openfgaUrl, waitMs, holdMs, step } = options
   await using stack = new AsyncDisposableStack()
   const open = async (name: string, url: string): Promise<pg.Client> => {
-    const client = new pg.Client({
-      connectionString: url,
-      connectionTimeoutMillis: connectMsMax,
-      application_name: 'remit-backup',
-    })
-    // Its next statement says so.
-    client.on('error', () => undefined)
-    await client.connect().catch((error: unknown) => {
+    // What the server ends itself it says within a connection's time.
+    const answerMsMax = Math.max(waitMs, holdMs) + connectMsMax
+    const own = await connectOwn({ url, answerMsMax, name: 'remit-backup' }).catch((error: unknown) => {
       throw new OperatorError(
         `${name} does not answer: ${error instanceof Error ? error.message : 'no reason'}`,
         error,
       )
     })
-    stack.defer(() => client.end().catch(() => undefined))
-    return client
+    return stack.use(own).client
   }
   // All of them first: none is waited for with the barrier held.
   const barrier = await open('DATABASE_URL', databaseUrl)
@@ -192,12 +186,6 @@ export async function runStatements(url: string, text: string): Promise<Record<s
 }
 
 async function once<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: connectMsMax })
-  client.on('error', () => undefined)
-  try {
-    await client.connect()
-    return await work(client)
-  } finally {
-    await client.end()
-  }
+  await using own = await connectOwn({ url })
+  return await work(own.client)
 }

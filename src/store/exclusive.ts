@@ -1,6 +1,6 @@
-import pg from 'pg'
 import { AppError } from '../kernel/errors.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
+import { connectOwn, type OwnConnection } from './client.ts'
 
 /** Being the only process that uses a native database for something. */
 export interface Exclusive extends AsyncDisposable {
@@ -21,50 +21,48 @@ const lockNumber = 7_364_837
  * exclude: there the folder's lock does.
  */
 export async function lockDatabase(url: string): Promise<Exclusive> {
-  let client: pg.Client | undefined = await tryLock(url)
-  if (client === undefined) {
+  let holding: OwnConnection | undefined = await tryLock(url)
+  if (holding === undefined) {
     throw new OperatorError(
       'Another process uses this database with the embedded engine. Set OPENFGA_API_URL to run several.',
     )
   }
   let closed = false
-  watch(client)
+  watch(holding)
 
-  function watch(watched: pg.Client): void {
-    watched.on('error', () => {
-      if (client === watched) client = undefined
-    })
-    watched.on('end', () => {
-      if (client === watched) client = undefined
-    })
+  function watch(watched: OwnConnection): void {
+    for (const event of ['error', 'end'] as const)
+      watched.client.on(event, () => {
+        if (holding === watched) holding = undefined
+      })
   }
 
   return {
     async hold() {
-      if (client !== undefined) return { renewed: false }
+      if (holding !== undefined) return { renewed: false }
       const reopened = closed ? undefined : await tryLock(url).catch(() => undefined)
       if (reopened === undefined)
         throw new AppError('authorization_unavailable', { internal: 'the engine lost its database' })
-      client = reopened
+      holding = reopened
       watch(reopened)
       return { renewed: true }
     },
     async [Symbol.asyncDispose]() {
       closed = true
-      const lockClient = client
-      client = undefined
-      await lockClient?.end()
+      const last = holding
+      holding = undefined
+      await last?.[Symbol.asyncDispose]()
     },
   }
 }
 
-async function tryLock(url: string): Promise<pg.Client | undefined> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000, keepAlive: true })
-  await client.connect()
-  const { rows } = await client.query<{ locked: boolean }>('select pg_try_advisory_lock($1) as locked', [
+async function tryLock(url: string): Promise<OwnConnection | undefined> {
+  await using stack = new AsyncDisposableStack()
+  const own = stack.use(await connectOwn({ url }))
+  const { rows } = await own.client.query<{ locked: boolean }>('select pg_try_advisory_lock($1) as locked', [
     lockNumber,
   ])
-  if (rows[0]?.locked === true) return client
-  await client.end()
-  return undefined
+  if (rows[0]?.locked !== true) return undefined
+  stack.move()
+  return own
 }

@@ -47,7 +47,7 @@ export async function migrate(
     for (const name of files) {
       if (before.includes(name)) continue
       const text = fill(await readFile(new URL(name, dir), 'utf8'), database.vectorType, dimensions)
-      const ran = await database.transaction(async (sql) => {
+      const applying = async (sql: Sql): Promise<boolean> => {
         // Two processes may start at once on native Postgres: the second waits here, then finds the row.
         if (database.kind === 'postgres') await sql.query('lock table migrations in exclusive mode')
         if ((await storedNames(sql, files)).includes(name)) return false
@@ -58,8 +58,9 @@ export async function migrate(
         if (name < versioned) await sql.query('insert into migrations (name) values ($1)', [name])
         else await sql.query('insert into migrations (name, version) values ($1, $2)', [name, version])
         return true
-      })
-      if (ran) applied.push(name)
+      }
+      // Rewriting a large table takes longer than a request may.
+      if (await database.transaction(applying, { msMax: Infinity })) applied.push(name)
     }
   } finally {
     // Also of a start that fails half way: the next one finds its version in place of the earlier.

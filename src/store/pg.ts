@@ -28,11 +28,10 @@ export interface PgDatabaseOptions {
    */
   readonly settings?: Readonly<Record<string, string | number>>
   /**
-   * Milliseconds after which the server ends a statement. Where it has not answered in full five seconds
-   * later, it is told to stop and the connection is broken: on Linux a server that is gone without a word is
-   * noticed after a quarter of an hour else. A text has so long for each of its statements. One that lifts
-   * the server's end (`statement_timeout = 0`) lifts this one too, for as long as the connection is lent.
-   * Default: none.
+   * Milliseconds after which the server ends a statement, where its transaction does not say otherwise. Where
+   * it has not answered in full five seconds later, it is told to stop and the connection is broken: on Linux
+   * a server that is gone without a word is noticed after a quarter of an hour else. A text has so long for
+   * each of its statements. Default: none.
    */
   readonly statementMsMax?: number
   /** Runs after the pool has ended. */
@@ -114,27 +113,17 @@ export function createPgDatabase({
   const tell = (payload: string, channel?: string): void => {
     for (const { on, listener } of listeners) if (channel === undefined || channel === on) listener(payload)
   }
-  const pool = new pg.Pool({
-    ...poolConfig,
-    // oxlint-disable-next-line typescript/no-misused-promises -- the pool waits, whatever its types say
-    onConnect: async (client: ClientBase) => {
-      // A connection that breaks while it is lent tells its query and then also the process, which it would
-      // end. What it was committing may be in.
-      client.on('error', () => tell('lost'))
-      watchReplication(client)
-      client.setTypeParser(int8, Number)
-      if (statementMsMax !== undefined) silentMsMax.set(client, statementMsMax)
-      await answered(client, () => pgvector.registerTypes(client))
-      // A session is notified of its own commit before that is answered: whoever changed something has been
-      // heard.
-      client.on('notification', ({ channel, payload = '' }) => tell(payload, channel))
-      await answered(client, () =>
-        client.query([begin, ...channels.map((channel) => `listen ${channel}`)].join('; ')),
-      )
-    },
+  const pool = openPool(poolConfig, statementMsMax, async (client) => {
+    // What it was committing may be in.
+    client.on('error', () => tell('lost'))
+    await answered(client, () => pgvector.registerTypes(client))
+    // A session is notified of its own commit before that is answered: whoever changed something has been
+    // heard.
+    client.on('notification', ({ channel, payload = '' }) => tell(payload, channel))
+    await answered(client, () =>
+      client.query([begin, ...channels.map((channel) => `listen ${channel}`)].join('; ')),
+    )
   })
-  // An idle connection that breaks must not end the process; the next query reports it.
-  pool.on('error', () => undefined)
   // The pool itself serves in the order of coming, and one document that is taken in comes with dozens of
   // statements.
   const enter = kind === 'pglite' ? createPrioritySemaphore(1) : undefined
@@ -146,7 +135,6 @@ export function createPgDatabase({
     const leave = await enter?.()
     try {
       const client = await connect(lender)
-      if (statementMsMax !== undefined) silentMsMax.set(client, statementMsMax)
       let broken: Error | undefined
       try {
         return await operation(client)
@@ -162,7 +150,15 @@ export function createPgDatabase({
       leave?.()
     }
   }
-  const forcedPool = kind === 'postgres' ? openForcedPool(poolConfig, begin, statementMsMax) : undefined
+  const forcedPool =
+    kind === 'postgres'
+      ? // As many as the other pool may.
+        openPool(poolConfig, statementMsMax, async (client) => {
+          // Loads pgvector: before it is loaded, a wrong value of its settings would pass.
+          await answered(client, () => client.query(`select '[1]'::vector`))
+          await answered(client, () => client.query(`${begin}; ${setConfig(false)}`))
+        })
+      : undefined
   const inTransaction = new AsyncLocalStorage<true>()
   let closing: Promise<void> | undefined
 
@@ -189,10 +185,11 @@ export function createPgDatabase({
     return lend((client) => ask(client, statement, values), forcedPool)
   }
 
-  async function transaction<T>(operation: (sql: Sql) => Promise<T>): Promise<T> {
+  const transaction: Database['transaction'] = async (operation, { msMax } = {}) => {
     if (inTransaction.getStore()) throw new Error('A transaction may not open another one.')
     return lend(async (client) => {
-      await ask(client, 'begin')
+      using _ends = msMax === undefined ? undefined : endAfter(client, msMax)
+      await ask(client, msMax === undefined ? 'begin' : `begin; ${statementTimeout(msMax)}`)
       const result = await inTransaction.run(true, () =>
         operation({ query: (text, values) => ask(client, text, values) }),
       )
@@ -227,30 +224,47 @@ export function createPgDatabase({
   }
 }
 
-/**
- * Connections whose settings are {@link forcing} for good. Opened as they are needed, as many as the other
- * pool may.
- */
-function openForcedPool(config: pg.PoolConfig, begin: string, statementMsMax: number | undefined): pg.Pool {
+/** Connections that `ready` makes ready, and that it can ask with an end. */
+function openPool(
+  config: pg.PoolConfig,
+  statementMsMax: number | undefined,
+  ready: (client: ClientBase) => Promise<void>,
+): pg.Pool {
   const pool = new pg.Pool({
     ...config,
     // oxlint-disable-next-line typescript/no-misused-promises -- the pool waits, whatever its types say
     onConnect: async (client: ClientBase) => {
+      // A connection that breaks while it is lent tells its query and then also the process, which it would
+      // end.
       client.on('error', () => undefined)
       watchReplication(client)
       client.setTypeParser(int8, Number)
       if (statementMsMax !== undefined) silentMsMax.set(client, statementMsMax)
-      // Loads pgvector: before it is loaded, a wrong value of its settings would pass.
-      await answered(client, () => client.query(`select '[1]'::vector`))
-      await answered(client, () => client.query(`${begin}; ${setConfig(false)}`))
+      await ready(client)
     },
   })
+  // An idle connection that breaks must not end the process; the next query reports it.
   pool.on('error', () => undefined)
   return pool
 }
 
 /** Of each connection that has an end: milliseconds. */
 const silentMsMax = new WeakMap<ClientBase, number>()
+
+/** Another end of its statements, until this is disposed of. Infinity: none. */
+function endAfter(client: ClientBase, msMax: number): Disposable {
+  const before = silentMsMax.get(client)
+  const put = (ms: number | undefined): void => {
+    if (ms === undefined || ms === Infinity) silentMsMax.delete(client)
+    else silentMsMax.set(client, ms)
+  }
+  put(msMax)
+  return { [Symbol.dispose]: () => put(before) }
+}
+
+const statementTimeout = (msMax: number): string =>
+  `set local statement_timeout = ${msMax === Infinity ? 0 : Math.ceil(msMax)}`
+
 // What the server ends itself it says within this.
 const goodbyeMs = 5_000
 
@@ -372,8 +386,6 @@ async function send<Row extends object>(
   values?: readonly SqlValue[],
 ): Promise<Row[]> {
   try {
-    if (typeof statement === 'string' && statement.includes('statement_timeout = 0'))
-      silentMsMax.delete(client)
     const rows = await answered(
       client,
       () => sendAlone<Row>(client, statement, values),

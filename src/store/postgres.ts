@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { OperatorError } from '../kernel/operator-error.ts'
+import { connectOwn, reachable } from './client.ts'
 import { createPgDatabase } from './pg.ts'
 import type { Database } from './sql.ts'
 
@@ -27,9 +28,9 @@ export async function openPostgres({
   return createPgDatabase({
     kind: 'postgres',
     pool: {
+      ...reachable,
       connectionString: url,
       max: poolSize,
-      connectionTimeoutMillis: 5_000,
       // One name a process: by it a command that needs the database for itself sees that it is not alone.
       application_name: `remit ${randomUUID()}`,
     },
@@ -47,9 +48,9 @@ export const openReading = (url: string): Database =>
   createPgDatabase({
     kind: 'postgres',
     pool: {
+      ...reachable,
       connectionString: url,
       max: 1,
-      connectionTimeoutMillis: 5_000,
       application_name: 'remit doctor',
       query_timeout: 20_000,
     },
@@ -66,24 +67,17 @@ const remedies: Readonly<Record<string, string>> = {
 }
 
 async function preparePgvector(url: string): Promise<void> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 })
-  // Its next question says so.
-  client.on('error', () => undefined)
-  await client.connect()
-  try {
-    await client.query('create extension if not exists vector').catch((error: unknown) => {
-      const remedy = error instanceof pg.DatabaseError ? remedies[error.code ?? ''] : undefined
-      if (!(error instanceof Error) || remedy === undefined) throw error
-      throw new OperatorError(`DATABASE_URL: ${error.message}. ${remedy}`, error)
-    })
-    const { rows } = await client.query<{ version: string }>(
-      `select extversion as version from pg_extension where extname = 'vector'`,
-    )
-    const version = rows[0]?.version ?? '0'
-    if (isPgvectorOld(version)) throw new Error(`pgvector ${version} is too old: 0.8.4 or newer is needed.`)
-  } finally {
-    await client.end()
-  }
+  await using own = await connectOwn({ url })
+  await own.client.query('create extension if not exists vector').catch((error: unknown) => {
+    const remedy = error instanceof pg.DatabaseError ? remedies[error.code ?? ''] : undefined
+    if (!(error instanceof Error) || remedy === undefined) throw error
+    throw new OperatorError(`DATABASE_URL: ${error.message}. ${remedy}`, error)
+  })
+  const { rows } = await own.client.query<{ version: string }>(
+    `select extversion as version from pg_extension where extname = 'vector'`,
+  )
+  const version = rows[0]?.version ?? '0'
+  if (isPgvectorOld(version)) throw new Error(`pgvector ${version} is too old: 0.8.4 or newer is needed.`)
 }
 
 const pgvectorLeast = [0, 8, 4]

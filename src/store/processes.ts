@@ -24,6 +24,8 @@ export interface LiveProcessOptions {
 
 /** Seconds without a heartbeat after which a process counts as ended. */
 const liveSeconds = 30
+// A server that is gone keeps no connection from others for longer.
+const beatMsMax = 5_000
 
 /**
  * Registers this process. Throws OperatorError where a restriction is in force that it does not know. Does
@@ -36,7 +38,7 @@ export async function registerProcess(options: LiveProcessOptions): Promise<Live
 
   async function beat(): Promise<void> {
     const begunAt = elapsed()
-    const unknown = await database.transaction(async (sql) => {
+    const saying = async (sql: Sql): Promise<Restriction | undefined> => {
       // Whoever brings one into force waits for this, or is seen here.
       await sql.query('lock table restrictions in share mode')
       const [found] = await sql.query<Restriction>(
@@ -53,7 +55,8 @@ export async function registerProcess(options: LiveProcessOptions): Promise<Live
         [id, version, Object.keys(known)],
       )
       return undefined
-    })
+    }
+    const unknown = await database.transaction(saying, { msMax: beatMsMax })
     if (unknown !== undefined) {
       state.isRefused = true
       throw refused(unknown, version)

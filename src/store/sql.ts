@@ -71,7 +71,7 @@ export interface Database extends Sql, AsyncDisposable {
    * Inside `work` only the given `Sql` may be used: PGlite has one session, so a second one would wait
    * for ever. Using the database itself inside throws at once, on both kinds.
    */
-  transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T>
+  transaction<T>(work: (sql: Sql) => Promise<T>, options?: TransactionOptions): Promise<T>
   /**
    * Calls the listener with what was notified on the channel, `remit_revocation_feed` where left out. A
    * change that this process commits is told before its `query` or `transaction` resolves, on both kinds.
@@ -84,6 +84,15 @@ export interface Database extends Sql, AsyncDisposable {
     | ((listener: (payload: string) => void, on?: Channel) => Promise<Listener>)
     | undefined
   close(): Promise<void>
+}
+
+/** How long a transaction may take. */
+export interface TransactionOptions {
+  /**
+   * Milliseconds after which the server ends each of its statements; Infinity for what takes as long as it
+   * takes. Default: those of the database.
+   */
+  readonly msMax?: number
 }
 
 /** On which the database tells of changes: of who may act, and of what people are asked. */

@@ -9,11 +9,12 @@ import { inBackground } from '../../src/kernel/background.ts'
 import { OperatorError } from '../../src/kernel/operator-error.ts'
 import { version } from '../../src/kernel/version.ts'
 import { withTimeout } from '../../src/kernel/with-timeout.ts'
-import { openWriteBarrier } from '../../src/store/barrier.ts'
+import { openSnapshots, openWriteBarrier } from '../../src/store/barrier.ts'
+import { connectOwn } from '../../src/store/client.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openPglite } from '../../src/store/pglite.ts'
 import { openPostgres, openReading } from '../../src/store/postgres.ts'
-import type { Database } from '../../src/store/sql.ts'
+import type { Database, Sql } from '../../src/store/sql.ts'
 import { startBetween } from '../support/between.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { native, needsPostgres } from '../support/native.ts'
@@ -343,7 +344,7 @@ describe('a database that goes away', () => {
     expect(await Promise.all([look(), look()])).toHaveLength(2)
   })
 
-  test('lets a statement that lifts its end take longer than any other, and only that one', {
+  test('lets the statements of a transaction take longer than any other, or less, and only those', {
     ...needsPostgres,
     timeout: 30_000,
   }, async () => {
@@ -352,12 +353,12 @@ describe('a database that goes away', () => {
       poolSize: 1,
       statementMsMax: 300,
     })
-    const slow = await database.transaction(async (sql) => {
-      await sql.query('set local statement_timeout = 0')
-      return sql.query<{ took: number }>('select 1 as took from pg_sleep(5.6)')
-    })
-    expect(slow).toEqual([{ took: 1 }])
-    await expect(database.query('select pg_sleep(5)')).rejects.toEqual(unavailable)
+    const sleep = (seconds: number) => (sql: Sql) =>
+      sql.query<{ took: number }>(`select 1 as took from pg_sleep(${seconds})`)
+    expect(await database.transaction(sleep(5.6), { msMax: Infinity })).toEqual([{ took: 1 }])
+    await expect(database.transaction(sleep(0.25), { msMax: 100 })).rejects.toEqual(unavailable)
+    expect(await sleep(0.25)(database)).toEqual([{ took: 1 }])
+    await expect(sleep(5)(database)).rejects.toEqual(unavailable)
   })
 
   test('gives up the barrier of backups where no answer comes, and lets through whoever writes after that', {
@@ -373,6 +374,24 @@ describe('a database that goes away', () => {
     between.hush()
     await expect(barrier.pass(write)).rejects.toEqual(unavailable)
     expect(await barrier.pass(write)).toBe('written')
+  })
+
+  test('gives up a backup, and every connection beside the pool, where no answer comes', {
+    ...needsPostgres,
+    timeout: 30_000,
+  }, async () => {
+    const real = new URL(native.databaseUrl ?? '')
+    await using between = await startBetween(Number(real.port))
+    real.port = String(between.port)
+    const databaseUrl = real.href
+    const step = async () => between.hush()
+    await expect(
+      openSnapshots({ databaseUrl, openfgaUrl: undefined, waitMs: 100, holdMs: 100, step }),
+    ).rejects.toThrow('Nothing was backed up')
+    const own = await connectOwn({ url: databaseUrl, answerMsMax: 100 })
+    between.hush()
+    await expect(own.client.query('select 1')).rejects.toThrow('timeout')
+    await own[Symbol.asyncDispose]()
   })
 
   test('is not opened where nobody listens', async () => {

@@ -118,7 +118,7 @@ export class NotFound extends Error {
 export interface ChunkVectors {
   /**
    * Empties the index of vectors, live or staged, and makes it one of this many numbers each, in the caller's
-   * transaction.
+   * transaction. Takes long where there are many.
    */
   shape(sql: Sql, dimensions: number): Promise<void>
   /** Makes what {@link shape} dropped and searching needs, in the caller's transaction. May take long. */

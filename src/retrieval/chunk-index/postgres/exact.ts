@@ -32,14 +32,14 @@ export const exact = (
  * milliseconds.
  */
 export const exactWithin = (database: Database, ask: VectorQuery, timeoutMs: number): Promise<FoundChunk[]> =>
-  database.transaction(async (sql) => {
-    await sql.query(
-      `select set_config('statement_timeout', $1, true), set_config('max_parallel_workers_per_gather', '0', true)`,
-      [String(timeoutMs)],
-    )
-    return sql.query<FoundChunk>(exactStatement.text, [
-      vectorParameter(database.vectorType, ask.embedding),
-      ask.visible.docNos,
-      ask.limit,
-    ])
-  })
+  database.transaction(
+    async (sql) => {
+      await sql.query('set local max_parallel_workers_per_gather = 0')
+      return sql.query<FoundChunk>(exactStatement.text, [
+        vectorParameter(database.vectorType, ask.embedding),
+        ask.visible.docNos,
+        ask.limit,
+      ])
+    },
+    { msMax: timeoutMs },
+  )

@@ -8,8 +8,6 @@ export function createChunkVectors({ vectorType }: Pick<Database, 'vectorType'>)
   return {
     async shape(sql, dimensions) {
       const type = `${vectorType}(${dimensions})`
-      // Rewriting a large table takes longer than a request may.
-      await sql.query('set local statement_timeout = 0')
       await sql.query('drop index if exists chunks_embedding')
       // Where the old vectors lay says nothing of the new ones.
       await sql.query('delete from document_codes')
@@ -21,7 +19,6 @@ export function createChunkVectors({ vectorType }: Pick<Database, 'vectorType'>)
 
     // As in migration 0001.
     async finish(sql) {
-      await sql.query('set local statement_timeout = 0')
       await sql.query(
         `create index if not exists chunks_embedding on chunks using hnsw (embedding ${vectorType}_ip_ops)`,
       )
