@@ -110,6 +110,26 @@ describe('a move', () => {
     )
   })
 
+  test('leads on again where it was taken back before, and a second run of it changes nothing', async () => {
+    const { personMove } = world.service
+    const [first, second] = [`user:${old}`, `user:${other}`]
+    const leads = () => movedTo(world.database, [first, second])
+    await personMove.move(old, other)
+    await personMove.move(other, old)
+    expect(await leads()).toEqual(new Map([[second, first]]))
+    await personMove.move(old, other)
+    await personMove.move(old, other)
+    expect(await leads()).toEqual(new Map([[first, second]]))
+    await personMove.move(other, old)
+    expect(await leads()).toEqual(new Map([[second, first]]))
+    const states = () =>
+      world.database.query('select old_key, running, was_disabled from person_moves order by old_key')
+    expect(await states()).toEqual([
+      { old_key: other, running: false, was_disabled: true },
+      { old_key: old, running: false, was_disabled: true },
+    ])
+  }, 60_000)
+
   test('has by the old key whom POST /access puts into groups and takes out of them, but for one that only keeps out', async () => {
     const { personMove, ingest } = world.service
     const member = (key: string, group: string) =>

@@ -141,7 +141,8 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
 
   /**
    * Whether the new key is to be disabled too. As the row says if it is there: a second run sees somebody
-   * disabled whom the first one disabled, and after the end the operator may have enabled the new key.
+   * disabled whom the first one disabled, and after the end the operator may have enabled the new key. But
+   * for who was moved back since: that is another move, which comes after those.
    */
   async function beginMove(oldKey: string, newKey: string): Promise<boolean> {
     await database.query(
@@ -149,7 +150,14 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
        values ($1, $2, exists (
          select from revocations where kind = 'subject' and key = $3 and (until is null or until > $4)),
        clock_timestamp(), true, true)
-       on conflict (old_key) do update set tuples_first = true, running = true`,
+       on conflict (old_key) do update set tuples_first = true, running = true,
+         (begun_at, was_disabled, ended_at) = (
+           select case when again then excluded.begun_at else person_moves.begun_at end,
+             case when again then excluded.was_disabled else person_moves.was_disabled end,
+             case when not again then person_moves.ended_at end
+           from (select not person_moves.running and exists (
+             select from person_moves back where back.new_key = person_moves.old_key
+               and back.ended_at is not null and back.begun_at > person_moves.begun_at) as again) as found)`,
       [oldKey, newKey, `user:${oldKey}`, now()],
     )
     // Again: a directory that makes a user looks for this row, and was waited for.
