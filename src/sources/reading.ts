@@ -8,6 +8,7 @@ import { pluralize } from '../kernel/pluralize.ts'
 import { printable } from '../kernel/printable.ts'
 import { entryFor, type RegisteredSecret } from '../kernel/registered-secret.ts'
 import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
+import { movedTo } from '../store/moved.ts'
 import type { Sql } from '../store/sql.ts'
 import { createSourceFetch, type SourceFetchCounts } from './fetch.ts'
 import type { Before, Opening, ReadSettings } from './kind.ts'
@@ -114,9 +115,15 @@ export async function readOnce({
   await noteFailed(heldSource, report)
   if (report.isComplete) {
     // Of whom something could not be taken away, who is kept out stays so.
-    const stuck = new Set(report.directory?.failed.map(({ tuple }) => tuple.split(' ')[0]))
-    const clearedNobodies = nobody.filter(({ subject }) => !stuck.has(subject))
-    await transaction((sql) => noteTakenAway(sql, id, clearedNobodies))
+    const stuck = (report.directory?.failed ?? []).map(({ tuple }) => tuple.slice(0, tuple.indexOf(' ')))
+    await transaction(async (sql) => {
+      // Who was moved meanwhile has one of two names here.
+      const moved = await movedTo(sql, [...stuck, ...nobody.map(({ subject }) => subject)])
+      const keyOf = (subject: string): string => moved.get(subject) ?? subject
+      const stuckNow = new Set(stuck.map(keyOf))
+      const cleared = nobody.filter(({ subject }) => !stuckNow.has(keyOf(subject)))
+      await noteTakenAway(sql, id, cleared)
+    })
   }
   const crawlBeganAt = state.crawlBeganAt()
   return {
