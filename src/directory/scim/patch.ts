@@ -163,10 +163,12 @@ function changedWhole(
   const given = listOf(readValue(attribute, value))
   if (op === 'replace') return given
   // Without a value all of them go; with one, as Entra sends it, those that it names.
-  if (op === 'remove')
-    return given.length === 0
-      ? []
-      : current.filter(({ value: own }) => !given.some((gone) => gone['value'] === own))
+  if (op === 'remove') {
+    if (value === undefined || value === null) return []
+    if (given.length === 0)
+      throw invalidValue(attribute.name, 'what goes is not named. Without a value all of it goes.')
+    return current.filter(({ value: own }) => !given.some((gone) => gone['value'] === own))
+  }
   const known = new Set(current.map((complex) => canonical(complex)))
   return [...current, ...given.filter((complex) => !known.has(canonical(complex)))]
 }
