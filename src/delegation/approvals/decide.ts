@@ -5,7 +5,7 @@ import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import type { BrowserSession } from '../people/sessions.ts'
 import { atPages } from '../people/sign-ins.ts'
-import { verificationMs } from '../people/user-verification.ts'
+import { isVerifiedNow } from '../people/user-verification.ts'
 import { type Approval, isOpen } from './approval.ts'
 import { blockAgent, ofSameHost } from './blocks.ts'
 import { questionsMax } from './request-approval.ts'
@@ -150,7 +150,7 @@ async function changeOf(
     }
     case 'approve': {
       const now = clock.now()
-      if (shownApproval.takesVerification && !isVerified(verifiedAt, now)) return refuse('needs_verification')
+      if (shownApproval.takesVerification && !isVerifiedNow({ verifiedAt }, now)) return refuse('needs_verification')
       const terms = termsOf(shownApproval, decision, now)
       if (!terms.ok) return terms
       const { grant } = terms.value
@@ -197,12 +197,6 @@ async function undone(task: Promise<void>): Promise<boolean> {
     throw error
   }
 }
-
-/** A clock that was set back proves nothing. */
-const isVerified = (verifiedAt: Date | undefined, now: number): boolean =>
-  verifiedAt !== undefined &&
-  now - verifiedAt.getTime() <= verificationMs &&
-  verifiedAt.getTime() <= now + 1_000
 
 /** False: it is over, or not what was looked at. */
 async function write(
