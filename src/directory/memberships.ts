@@ -288,7 +288,8 @@ const ofUsersets = 'select userset, userset from unnest($1::text[]) as asked (us
 
 /**
  * For each of these groups, where it and the groups that hold it are named: the types of objects and the
- * relations. That one group is a member of another is the way, and says nothing itself.
+ * relations. Also by content that is not published yet. That one group is a member of another is the way, and
+ * says nothing itself.
  */
 const wherePlaced = (ofWhich: string): string => `
 with recursive above (id, userset) as (
@@ -304,10 +305,18 @@ with recursive above (id, userset) as (
     from directory_members join directory_groups on directory_groups.id = group_id
     join directories on name = directory where member = above.userset
   ) as holder
+), waiting as materialized (
+  select distinct tag ->> 'subject' as subject, tag ->> 'relation' as relation
+  from (select access from revisions union all select access from failed_documents) as content
+    cross join lateral jsonb_array_elements(access) as tag
+  where tag ->> 'subject' like '%#%' and exists (select from above)
 )
-select distinct id, split_part(object, ':', 1) as type, relation
+select distinct id, type, relation
 from above cross join lateral (
-  select object, relation from desired_tuples where subject = above.userset and subject like '%#%'
+  select split_part(object, ':', 1) as type, relation from desired_tuples
+  where subject = above.userset and subject like '%#%'
   union all
-  select object, relation from group_places where subject = above.userset
+  select split_part(object, ':', 1), relation from group_places where subject = above.userset
+  union all
+  select 'document', relation from waiting where subject = above.userset
 ) as place where relation <> 'member'`
