@@ -110,6 +110,27 @@ describe('a move', () => {
     )
   })
 
+  test('to a key that was moved itself is refused, which names the one to move to; one that had begun goes on to there', async () => {
+    const { personMove } = world.service
+    const [third, late] = ['acme/third', 'acme/late']
+    await personMove.move(old, other)
+    await personMove.move(other, third)
+    await expect(personMove.move(late, other)).rejects.toMatchObject({
+      field: 'to',
+      public: `${other} was moved to ${third}. Move to ${third}.`,
+    })
+    // As an earlier version left it.
+    await world.database.query(
+      `insert into desired_tuples (object, relation, subject) values ('group:later', 'member', $1)`,
+      [`user:${old}`],
+    )
+    await world.write(`user:${old} member group:later`)
+    expect(await tuplesOf(old)).toEqual(['member group:later'])
+    await personMove.move(old, other)
+    expect(await tuplesOf(third)).toContain('member group:later')
+    expect([await tuplesOf(old), await tuplesOf(other)]).toEqual([[], []])
+  }, 60_000)
+
   test('leads on again where it was taken back before, and a second run of it changes nothing', async () => {
     const { personMove } = world.service
     const [first, second] = [`user:${old}`, `user:${other}`]

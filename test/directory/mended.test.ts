@@ -341,6 +341,23 @@ describe('a deleted user', () => {
   })
 })
 
+describe('a deleted user whose membership OpenFGA still has', () => {
+  test('is moved to no other key until it has not: their group would be the other one’s', async () => {
+    const id = await world.user('left')
+    const group = await world.group('Left', id)
+    failing = 40
+    expect((await world.scim('DELETE', `/Users/${id}`)).status).toBe(503)
+    failing = 0
+    const { personMove, memberships } = world.service
+    await expect(personMove.move('acme/left', 'dan')).rejects.toMatchObject({ code: 'conflict' })
+    expect(await world.members(group)).toEqual(['user:acme/left'])
+    // Of another test, a membership that cannot be written is left.
+    await memberships.mend().catch(() => undefined)
+    await personMove.move('acme/left', 'dan')
+    expect(await world.members(group)).toEqual([])
+  })
+})
+
 describe('a list of groups', () => {
   test('holds no more members than one group may have; the next page goes on behind it', async () => {
     await world.database.query(

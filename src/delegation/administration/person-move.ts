@@ -3,9 +3,9 @@ import { operator } from '../../audit/record.ts'
 import type { Fga, Tuple } from '../../authz/fga.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { isAllAdopted } from '../../store/adopted.ts'
-import { moveInSources } from '../../store/moved.ts'
+import { movedTo, moveInSources } from '../../store/moved.ts'
 import type { Runtime } from '../../store/runtime.ts'
-import type { Sql } from '../../store/sql.ts'
+import { countRows, type Sql } from '../../store/sql.ts'
 import type { Delegations } from '../lending/delegations.ts'
 import { isLocal, type People } from '../people/people.ts'
 import type { Persons } from '../people/persons.ts'
@@ -92,12 +92,21 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
     )
     if (pendingMove !== undefined && pendingMove.new_key !== newKey)
       throw invalid('to', `${oldKey} was moved to ${pendingMove.new_key} already.`)
+    const onward = await onwardFrom(oldKey, newKey)
+    if (pendingMove === undefined && onward !== undefined)
+      throw invalid('to', `${newKey} was moved to ${onward}. Move to ${onward}.`)
     // What a row is missing of would be written back under the old key, or lost under the new one.
     if (!(await isAllAdopted(database)))
       throw new AppError('conflict', {
         public:
           'Members of groups and writers of collections are still being taken over from OpenFGA. The log says tuples_adopted once that is done: move then.',
       })
+  }
+
+  /** Where the new key leads by now, if it is one that was given up itself, and not for the old one. */
+  async function onwardFrom(oldKey: string, newKey: string): Promise<string | undefined> {
+    const now = (await movedTo(database, [`user:${newKey}`])).get(`user:${newKey}`)
+    return now === undefined || now === `user:${oldKey}` ? undefined : now.slice('user:'.length)
   }
 
   /** A directory names the old key, and would go on taking from it what the new one has by then. */
@@ -107,7 +116,18 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
       [oldKey],
     )
     if (row !== undefined)
-      throw invalid('from', `The directory ${row.directory} keeps ${oldKey}. Have it delete the user first.`)
+      throw invalid(
+        'from',
+        `The directory ${row.directory} keeps ${oldKey}. Have it delete the user first. What its groups keep from them ends with that: put who they are now into those groups before.`,
+      )
+    // What it has ended would come along as something else's.
+    const unsettled = await countRows(database, 'select 1 from directory_unsettled where member = $1', [
+      `user:${oldKey}`,
+    ])
+    if (unsettled > 0)
+      throw new AppError('conflict', {
+        public: `OpenFGA does not know yet what the directory ended of ${oldKey}. Try again in a minute.`,
+      })
   }
 
   async function tuplesOf(subject: string): Promise<Tuple[]> {
@@ -177,21 +197,28 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
     async move(oldKey, newKey) {
       await assertMovable(oldKey, newKey)
       const found = await under(oldKey)
-      if (await beginMove(oldKey, newKey)) await barring.bar(newKey)
-      await barring.bar(oldKey)
-      const from = `user:${oldKey}`
-      await tagWriters.move({
-        from,
-        to: `user:${newKey}`,
-        tuplesOf,
-        movable: () => movableTuples(from),
-        rows: (sql) => moveRows(sql, oldKey, newKey),
-      })
-      await database.query('update person_moves set ended_at = now(), running = false where old_key = $1', [
-        oldKey,
-      ])
+      await moveAll(oldKey, newKey)
+      // The new key may have been moved meanwhile, or since a run that died.
+      const onward = await onwardFrom(oldKey, newKey)
+      if (onward !== undefined) await moveAll(newKey, onward)
       return found
     },
+  }
+
+  async function moveAll(oldKey: string, newKey: string): Promise<void> {
+    if (await beginMove(oldKey, newKey)) await barring.bar(newKey)
+    await barring.bar(oldKey)
+    const from = `user:${oldKey}`
+    await tagWriters.move({
+      from,
+      to: `user:${newKey}`,
+      tuplesOf,
+      movable: () => movableTuples(from),
+      rows: (sql) => moveRows(sql, oldKey, newKey),
+    })
+    await database.query('update person_moves set ended_at = now(), running = false where old_key = $1', [
+      oldKey,
+    ])
   }
 
   async function moveRows(sql: Sql, oldKey: string, newKey: string): Promise<(() => Promise<void>)[]> {

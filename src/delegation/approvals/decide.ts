@@ -150,7 +150,8 @@ async function changeOf(
     }
     case 'approve': {
       const now = clock.now()
-      if (shownApproval.takesVerification && !isVerifiedNow({ verifiedAt }, now)) return refuse('needs_verification')
+      if (shownApproval.takesVerification && !isVerifiedNow({ verifiedAt }, now))
+        return refuse('needs_verification')
       const terms = termsOf(shownApproval, decision, now)
       if (!terms.ok) return terms
       const { grant } = terms.value
