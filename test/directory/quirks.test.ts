@@ -91,6 +91,8 @@ describe('Microsoft Entra ID', () => {
     const group = await world.group('Entra, all', id)
     const remove = (path: string, more: object = {}) => patch({ op: 'Remove', path, ...more })
     const refused = { status: 400, body: { scimType: 'invalidValue' } }
+    const unsaid = patch({ op: 'Replace', path: 'members' })
+    expect(await world.scim('PATCH', `/Groups/${group}`, unsaid)).toMatchObject(refused)
     for (const value of [[], [{}], {}, [{ value: null }]]) {
       expect(await world.scim('PATCH', `/Groups/${group}`, remove('members', { value }))).toMatchObject(
         refused,

@@ -54,6 +54,8 @@ function readOperation(
     // RFC 7644 §3.5.2.2: without a value all of them go. One may mean that by an empty list, or nobody.
     if (op === 'remove' && target.filter === undefined && Array.isArray(value) && value.length === 0)
       throw invalidValue(path, 'the list of what goes is empty. Without a value all of it goes.')
+    // RFC 7644 §3.5.2.1, §3.5.2.3. To take all away one says null, or an empty list.
+    if (op !== 'remove' && value === undefined) throw invalidValue(path, 'has no value.')
     return [{ op, ...target, value }]
   }
   if (path !== undefined && path !== null && path !== '')
