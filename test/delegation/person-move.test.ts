@@ -369,6 +369,7 @@ describe('a move', () => {
       [old, 'else/00u1anne', 'to'],
       [old, old, 'to'],
       [old, 'nobody', 'to'],
+      ['acme/mistyped@acme.test', other, 'from'],
     ] as const)
       for (const one of ['look', 'move'] as const)
         await expect(world.service.personMove[one](from, to)).rejects.toMatchObject({ field })

@@ -156,7 +156,10 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
     const subject = `user:${key}`
     const [row] = await database.query<Omit<UnderKey, 'tags' | 'tuples'>>(counts, [subject])
     if (row === undefined) throw new Error('Nothing was counted.')
-    return { tags: await tagWriters.count(subject), tuples: (await movableTuples(subject)).length, ...row }
+    const found = { tags: await tagWriters.count(subject), tuples: (await movableTuples(subject)).length, ...row }
+    if (Object.values(found).every((count) => count === 0) && (await countRows(database, known, [key])) === 0)
+      throw invalid('from', `Nobody was ever here as ${key}, and nothing names them. Check how it is spelled.`)
+    return found
   }
 
   /**
@@ -277,6 +280,14 @@ const ends = [
   `delete from source_people_proposed where people @> jsonb_build_array(jsonb_build_object('subject', $1::text))`,
   `delete from connection_agents where connection in (select id from connections where subject = $1)`,
 ]
+
+// $1 the key. Who was moved is known also where nothing is left.
+const known = `select 1 from people where key = $1
+  union all select 1 from person_moves where old_key = $1
+  union all select 1 from directory_users where account = $1
+  union all select 1 from revocations where kind = 'subject' and key = 'user:' || $1
+  union all select 1 from source_people where subject = 'user:' || $1
+  union all select 1 from revisions where access @> jsonb_build_array(jsonb_build_object('subject', 'user:' || $1))`
 
 const counts = `select
   (select count(*) from delegations where subject = $1 and state <> 'revoked') as delegations,
