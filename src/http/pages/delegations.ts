@@ -157,7 +157,9 @@ ${hiddenField('csrf', csrf)}${hiddenField('once', once)}${hiddenField('shown', d
     attempt.agent,
   )}</select></label>
 ${limitHints(agents, offered)}
-<fieldset><legend>What may it read?</legend>${offered.map((entry) => lendableLine(entry, attempt.objects.includes(entry.object)))}
+<fieldset><legend>What may it read?</legend>
+<p class="soft"><small>The agent uses one of your loans at a time: the standing one, or else the newest. Choose again what it is to keep.</small></p>
+${offered.map((entry) => lendableLine(entry, attempt.objects.includes(entry.object)))}
 <label class="field light">Single folders or documents, one a line<br><small>a folder as <code>folder:</code> and its id, a document as <code>document:</code> and its id</small><textarea name="more" rows="2" placeholder="folder:support/playbooks
 document:handbook/travel.md" autocapitalize="none" spellcheck="false">${attempt.more}</textarea></label></fieldset>
 <label class="field">What is it for?<input type="text" name="purpose" value="${attempt.purpose}" maxlength="500" required></label>
