@@ -156,9 +156,16 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
     const subject = `user:${key}`
     const [row] = await database.query<Omit<UnderKey, 'tags' | 'tuples'>>(counts, [subject])
     if (row === undefined) throw new Error('Nothing was counted.')
-    const found = { tags: await tagWriters.count(subject), tuples: (await movableTuples(subject)).length, ...row }
+    const found = {
+      tags: await tagWriters.count(subject),
+      tuples: (await movableTuples(subject)).length,
+      ...row,
+    }
     if (Object.values(found).every((count) => count === 0) && (await countRows(database, known, [key])) === 0)
-      throw invalid('from', `Nobody was ever here as ${key}, and nothing names them. Check how it is spelled.`)
+      throw invalid(
+        'from',
+        `Nobody was ever here as ${key}, and nothing names them. Check how it is spelled.`,
+      )
     return found
   }
 
