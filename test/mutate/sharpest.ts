@@ -56,6 +56,11 @@ export const sharpest: Readonly<Record<string, Judges>> = {
   },
   'src/delegation/oauth/exchange-rules.ts': { tests: ['test/delegation/exchange-rules.test.ts'] },
   'src/delegation/oauth/exchange.ts': { tests: ['test/delegation/exchange.test.ts'], isStored: true },
+  'src/delegation/revocation/clock-comparison.ts': { tests: ['test/delegation/clock-comparison.test.ts'] },
+  'src/delegation/revocation/revocation-feed.ts': {
+    tests: ['test/delegation/revocation-feed-steps.test.ts'],
+    isStored: true,
+  },
   'src/delegation/tokens/verify.ts': {
     tests: ['test/delegation/verify.test.ts', 'test/delegation/judging.test.ts'],
     isStored: true,
