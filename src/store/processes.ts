@@ -25,7 +25,7 @@ export interface LiveProcessOptions {
 /** Seconds without a heartbeat after which a process counts as ended. */
 const liveSeconds = 30
 // A server that is gone keeps no connection from others for longer.
-const beatMsMax = 5_000
+const beatMsMax = 10_000
 
 /**
  * Registers this process. Throws OperatorError where a restriction is in force that it does not know. Does
