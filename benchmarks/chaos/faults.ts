@@ -78,13 +78,17 @@ const toxicsOf = (bytes: {
 const small = { answer: 300, question: 215 }
 const usual = { answer: 3_000, question: 3_000 }
 
-const isOfEngine = (where: Where): boolean => where.startsWith('OpenSearch')
+const ofLink = (where: Where): Pick<Fault, 'isOfEngine' | 'refusals'> => ({
+  isOfEngine: where.startsWith('OpenSearch'),
+  // OpenFGA answers, and has no verdict on one document: not found, as what is not there (`DocumentReader`).
+  ...(where === 'Postgres and OpenFGA' && { refusals: [404, 503] }),
+})
 
 const ofLinks = wheres.flatMap((where): Fault[] => [
   ...Object.entries(toxicsOf(where === 'the identity providers and both' ? small : usual)).map(
     ([what, list]): Fault => ({
       name: `the link of ${where} ${what}`,
-      isOfEngine: isOfEngine(where),
+      ...ofLink(where),
       async begin({ links, between }) {
         for (const link of between[where]) for (const toxic of list) await link.add(toxic)
         return () => links.heal()
@@ -93,7 +97,7 @@ const ofLinks = wheres.flatMap((where): Fault[] => [
   ),
   {
     name: `the link of ${where} is refused`,
-    isOfEngine: isOfEngine(where),
+    ...ofLink(where),
     async begin({ links, between }) {
       for (const link of between[where]) await link.enable(false)
       return () => links.heal()
@@ -101,7 +105,7 @@ const ofLinks = wheres.flatMap((where): Fault[] => [
   },
   {
     name: `the link of ${where} comes and goes`,
-    isOfEngine: isOfEngine(where),
+    ...ofLink(where),
     async begin({ links, between }) {
       const ended = new AbortController()
       const flapping = (async () => {
@@ -317,7 +321,7 @@ const ofPostgres: readonly Fault[] = [
 /** Two at a time. */
 const together = (name: string, ...of: readonly Fault[]): Fault => ({
   name,
-  refusals: of.find(({ refusals }) => refusals !== undefined)?.refusals ?? [503],
+  refusals: [...new Set(of.flatMap(({ refusals = [503] }) => refusals))],
   isOfEngine: of.some((one) => one.isOfEngine),
   async begin(world) {
     await using stack = new AsyncDisposableStack()
