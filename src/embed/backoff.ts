@@ -29,7 +29,8 @@ export interface BackoffOptions {
   readonly failuresMax: number
   /** The longest pause that no answer asked for, in milliseconds. */
   readonly pauseMsMax: number
-  readonly now: () => number
+  /** In milliseconds; never goes back: a pause would last for as long as a clock was set back by. */
+  readonly elapsed: () => number
   readonly timer: Timer
   /** From 0 to 1. */
   readonly random: () => number
@@ -42,7 +43,7 @@ const waitMsMax = 60_000
 const askedMsMax = 600_000
 
 /** Pauses that double, a little apart from each other, or as long as the endpoint asked for. */
-export function createBackoff({ failuresMax, pauseMsMax, now, timer, random }: BackoffOptions): Backoff {
+export function createBackoff({ failuresMax, pauseMsMax, elapsed, timer, random }: BackoffOptions): Backoff {
   let failures = 0
   let until = 0
   let newest: Turn = 0
@@ -71,7 +72,7 @@ export function createBackoff({ failuresMax, pauseMsMax, now, timer, random }: B
     async turn(signal, isProbe = false) {
       for (;;) {
         signal.throwIfAborted()
-        const pause = until - now()
+        const pause = until - elapsed()
         if (pause > 0) {
           if (pause > waitMsMax || (failures > failuresMax && !isProbe)) throw away()
           await wait(pause, signal)
@@ -89,9 +90,9 @@ export function createBackoff({ failuresMax, pauseMsMax, now, timer, random }: B
         failures++
         newest++
         const pause = Math.min(pauseMsMax, firstPauseMs * 2 ** (failures - 1)) * (0.75 + random() / 4)
-        until = now() + Math.min(retryAfterMs ?? pause, askedMsMax)
+        until = elapsed() + Math.min(retryAfterMs ?? pause, askedMsMax)
       } else if (retryAfterMs !== undefined)
-        until = Math.max(until, now() + Math.min(retryAfterMs, askedMsMax))
+        until = Math.max(until, elapsed() + Math.min(retryAfterMs, askedMsMax))
       tell()
     },
     answered(turn) {
@@ -104,7 +105,7 @@ export function createBackoff({ failuresMax, pauseMsMax, now, timer, random }: B
       tell()
     },
     hold(ms) {
-      until = Math.max(until, now() + Math.min(ms, askedMsMax))
+      until = Math.max(until, elapsed() + Math.min(ms, askedMsMax))
     },
   }
 }

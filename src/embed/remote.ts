@@ -1,4 +1,5 @@
 import OpenAI from 'openai'
+import { ownElapsed } from '../kernel/elapsed.ts'
 import type { Timer } from '../kernel/timer.ts'
 import { type Backoff, createBackoff } from './backoff.ts'
 import {
@@ -32,6 +33,8 @@ export interface RemoteEmbedderOptions {
   readonly timer?: Timer
   /** Milliseconds. Defaults to `Date.now`. */
   readonly now?: () => number
+  /** By which a pause is over, in milliseconds. Default: this process's (kernel/elapsed.ts). */
+  readonly elapsed?: () => number
   /** From 0 to 1. Defaults to `Math.random`. */
   readonly random?: () => number
 }
@@ -56,8 +59,8 @@ const BYTES_PER_TOKEN = 3
  */
 export function createRemoteEmbedder(options: RemoteEmbedderOptions): Embedder {
   const { model, dimensions, tokensMax = 512, retriesMax = 3, timer = keepingTimer } = options
-  const { now = Date.now, random = Math.random } = options
-  const pauses = { failuresMax: retriesMax, now, timer, random }
+  const { elapsed = ownElapsed, random = Math.random } = options
+  const pauses = { failuresMax: retriesMax, elapsed, timer, random }
   const passages = createBackoff({ ...pauses, pauseMsMax: passagePauseMsMax })
   const questions = createBackoff({ ...pauses, pauseMsMax: questionPauseMsMax })
   const request = createRequest(options, tokensMax)

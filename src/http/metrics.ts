@@ -6,6 +6,7 @@ import type { IndexStatus } from '../authz/permission-index.ts'
 import type { LastBackup } from '../backup/last.ts'
 import type { DirectoryTotals } from '../directory/reading/totals.ts'
 import type { Stock } from '../ingest/stock.ts'
+import { isWithin } from '../kernel/occasional.ts'
 import { version } from '../kernel/version.ts'
 import { withTimeout } from '../kernel/with-timeout.ts'
 import type { OnStrategy } from '../retrieval/chunk-index/postgres/strategy.ts'
@@ -148,7 +149,7 @@ export function observeStock(
     }
   }
   const read = async (): Promise<Stock | undefined> => {
-    if (lastStock !== undefined && now() - lastStock.at < stockMsMax) return lastStock.stock
+    if (lastStock !== undefined && isWithin(stockMsMax, now() - lastStock.at)) return lastStock.stock
     // One that is late is not begun anew: a busy database would get one more at each look.
     counting ??= count()
     return withTimeout(countingMsMax, counting, undefined)

@@ -1,3 +1,4 @@
+import { isWithin } from '../kernel/occasional.ts'
 import { isOpen, sourcePrefix } from '../store/open-document.ts'
 import type { Sql } from '../store/sql.ts'
 
@@ -34,7 +35,7 @@ export function createClosing(
       isDone = true
       for (const { id, fresh } of await readFreshness(sql)) {
         const last = lastSeen.get(id)
-        if (last?.fresh !== fresh || (!places.has(id) && now() - last.at >= lookAgainMs)) {
+        if (last?.fresh !== fresh || (!places.has(id) && !isWithin(lookAgainMs, now() - last.at))) {
           lastSeen.set(id, { fresh, at: now() })
           places.set(id, 0)
         }

@@ -1,4 +1,5 @@
 import { SourceUnavailable } from '@remit/connector'
+import { ownElapsed } from '../kernel/elapsed.ts'
 import { OutboundError } from '../outbound/error.ts'
 import type { GuardedFetch, OutboundResponse } from '../outbound/guarded-fetch.ts'
 
@@ -47,6 +48,8 @@ export interface SourceFetchDeps {
   /** Requests a minute: more wait for their turn. */
   readonly perMinute: number
   readonly now: () => number
+  /** By which a turn comes, in milliseconds. Default: this process's (kernel/elapsed.ts). */
+  readonly elapsed?: () => number
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>
   /** Fires when the reading is over. */
   readonly signal: AbortSignal
@@ -71,15 +74,15 @@ export function createSourceFetch(dependencies: SourceFetchDeps): {
   readonly fetch: SourceFetch
   readonly counts: SourceFetchCounts
 } {
-  const { outbound, origin, perMinute, now, sleep } = dependencies
+  const { outbound, origin, perMinute, now, elapsed = ownElapsed, sleep } = dependencies
   const counts: SourceFetchCounts = { requests: 0, throttled: 0 }
   const everyMs = 60_000 / perMinute
   let nextAt = 0
 
   async function turn(signal: AbortSignal): Promise<void> {
-    const at = Math.max(now(), nextAt)
+    const at = Math.max(elapsed(), nextAt)
     nextAt = at + everyMs
-    const waitMs = at - now()
+    const waitMs = at - elapsed()
     if (waitMs > 0) await sleep(waitMs, signal)
   }
 
@@ -126,7 +129,7 @@ export function createSourceFetch(dependencies: SourceFetchDeps): {
         const seconds = told ?? 2 ** attempt
         if (seconds > waitSecondsMax || attempt === triesMax) throw new Throttled(seconds)
         // All of the source's requests wait, not only this one.
-        nextAt = Math.max(nextAt, now() + seconds * 1_000)
+        nextAt = Math.max(nextAt, elapsed() + seconds * 1_000)
       }
     },
   }

@@ -50,6 +50,21 @@ test('tries again after 429 and 500', async () => {
   expect(bodies).toHaveLength(4)
 })
 
+test('tries again in time where the clock is set back meanwhile', async () => {
+  let now = Date.now()
+  const { embedder, bodies } = await endpoint(
+    (body, response, request) => {
+      if (bodies.length > 1) return byText(body, response, request)
+      json(response, 503, { error: { message: 'later' } }, { 'retry-after-ms': '50' })
+      setTimeout(() => (now -= 3_600_000), 20)
+    },
+    { now: () => now },
+  )
+  const beganAt = performance.now()
+  expect(await embedder.embedQuery('a')).toHaveLength(3)
+  expect(performance.now() - beganAt).toBeLessThan(5_000)
+})
+
 test("gives up as unavailable after its tries, without the endpoint's words in the message", async () => {
   const { embedder, bodies } = await endpoint(
     (_, response) => json(response, 500, { error: { message: 'secret detail' } }, { 'retry-after-ms': '1' }),

@@ -254,7 +254,12 @@ describe('/metrics', () => {
   test('counts what is stored once at a time, however late the database is', async () => {
     const registry = new Registry()
     const begun: ((stock: Stock) => void)[] = []
-    observeStock(registry, () => new Promise((resolve) => begun.push(resolve)), Date.now)
+    let now = Date.now()
+    observeStock(
+      registry,
+      () => new Promise((resolve) => begun.push(resolve)),
+      () => now,
+    )
     const documents = async () => Number(/^remit_documents (.*)$/m.exec(await registry.metrics())?.[1])
     expect([await documents(), await documents(), begun.length]).toEqual([Number.NaN, Number.NaN, 1])
     begun[0]?.({
@@ -267,6 +272,10 @@ describe('/metrics', () => {
       databaseBytes: 1,
     })
     expect([await documents(), begun.length]).toEqual([5, 1])
+    // Nor for an hour where the clock is set back by one.
+    now -= 3_600_000
+    void documents()
+    await expect.poll(() => begun.length).toBe(2)
   })
 
   test('tells when the last backup was taken, how large it is, and when one failed; 0 before the first', async () => {

@@ -73,6 +73,30 @@ test('what is too old is closed, and opened again, a page after the other, of ea
   expect(await countClosed()).toBe(5)
 }, 120_000)
 
+test('an item that gets too old before its source does is looked for each minute, also where the clock is set back', async () => {
+  await using at = await openSourceWorld()
+  at.wiki.put('a', { readers: ['anne'] })
+  await at.add()
+  await at.sync()
+  let [now, looks] = [0, 0]
+  const counting: Sql = {
+    query(text, values) {
+      if (text.includes('as materialized')) looks += 1
+      return at.world.database.query<never>(text, values)
+    },
+  }
+  const close = createClosing(counting, () => now)
+  const looksAfter = async (ms: number) => {
+    now += ms
+    looks = 0
+    await close()
+    return looks > 0
+  }
+  const looked: boolean[] = []
+  for (const ms of [0, 59_999, 2, 0, -3_600_000, 0]) looked.push(await looksAfter(ms))
+  expect(looked).toEqual([true, false, true, false, true, false])
+}, 120_000)
+
 test('what is too old leaves no gap in an answer, and takes no other document’s place, before anything is closed', async () => {
   await using at = await openSourceWorld()
   const names = Array.from({ length: 40 }, (_, at) => `page-${at}`)

@@ -239,6 +239,7 @@ describe('a source over the network', () => {
         origin: base,
         perMinute: 60_000,
         now: () => time,
+        elapsed: () => time,
         sleep: async (ms) => {
           time += ms
         },
@@ -256,17 +257,19 @@ describe('a source over the network', () => {
     expect(await asked(429)).toEqual(['throttled', 5, 30])
   })
 
-  test('is asked no more often than its requests a minute', async () => {
-    let time = 0
+  test('is asked no more often than its requests a minute, and no later where the clock is set back', async () => {
+    let [time, setBackMs] = [0, 0]
     const at: number[] = []
     const { fetch } = createSourceFetch({
       outbound: async () => {
         at.push(time)
+        setBackMs += 3_600_000
         return { status: 200, headers: new Headers(), body: new Uint8Array() }
       },
       origin: base,
       perMinute: 60,
-      now: () => time,
+      now: () => time - setBackMs,
+      elapsed: () => time,
       sleep: async (ms) => {
         time += ms
       },

@@ -11,7 +11,7 @@ export function steeredClock() {
     return () => void due.delete(entry)
   }
   return {
-    options: { now: () => now, timer, random: () => 1 },
+    options: { now: () => now, elapsed: () => now, timer, random: () => 1 },
     /** Runs what is due until then, in turn. */
     advance(ms: number): void {
       now += ms

@@ -35,7 +35,8 @@ export interface VerdictCache {
   /** Grows with every change that may have taken something away. */
   readonly generation: number
   /**
-   * When this process last wrote or dropped; -Infinity before, Infinity while a write is not gone through.
+   * When this process last wrote or dropped; -Infinity before, Infinity while a write is not gone through. At
+   * most a second ahead: set back by more, the clock would keep the replica behind for as long.
    */
   readonly wroteAt: number
   /** One that is younger than the time to live by either clock, and that no `drop` came after. */
@@ -69,6 +70,8 @@ export interface VerdictCacheOptions {
 
 // Objects of removals that are remembered, more than come in the time for which a yes is cached.
 const takenMax = 10_000
+// By then what the replica read before the clock was set back is too old to count (precheck.ts).
+const setBackMs = 1_000
 
 /** Makes an empty cache of OpenFGA's positive verdicts. It never holds a denial. */
 export function createVerdictCache(options: VerdictCacheOptions): VerdictCache {
@@ -87,6 +90,7 @@ export function createVerdictCache(options: VerdictCacheOptions): VerdictCache {
       return generation
     },
     get wroteAt() {
+      wroteAt = Math.min(wroteAt, now() + setBackMs)
       return pending > 0 ? Number.POSITIVE_INFINITY : wroteAt
     },
     find(key, nowMs) {

@@ -49,7 +49,7 @@ export class LogReader {
    * has to be there still.
    */
   #left: LeftAt | undefined
-  /** By our clock: when something was first missed that a server which lags may not have yet. */
+  /** By `elapsed`: when something was first missed that a server which lags may not have yet. */
   #missedAt: number | undefined
   readonly #doubt: LogDoubt
 
@@ -328,12 +328,12 @@ export class LogReader {
    * was missed has told of all that was committed before.
    */
   #assertLags(changes: readonly Change[]): void {
-    const { watermarks, now } = this.#deps
+    const { watermarks } = this.#deps
     if (watermarks === undefined) throw this.#missed()
     const newest = watermarks.newestIn(changes)
     if (newest !== undefined && this.#missedAt !== undefined && newest > this.#missedAt) throw this.#missed()
     if (this.#missedAt === undefined) watermarks.lost()
-    this.#missedAt ??= now()
+    this.#missedAt ??= momentOf(this.#deps).elapsed
     this.#tailReadAt = undefined
   }
 

@@ -21,6 +21,8 @@ import type { Effect } from './replica.ts'
 interface Kept extends ReachableAcls, Pick<Allowed, 'reached' | 'metBy' | 'standsWith'> {
   open: Uint8Array<ArrayBuffer>
   isOver: boolean
+  /** Milliseconds since the epoch. */
+  readonly madeAt: number
   /** Milliseconds since the epoch: an end on which it rests. */
   until(): number
   /** In names. */
@@ -130,7 +132,8 @@ export class Reachability {
     if (onDocuments(question).length > 0) return undefined
     const key = keyOf(question)
     const recalled = this.#setsByKey.get(key)
-    if (recalled !== undefined && !isOver(recalled.until(), now)) return recalled
+    // A clock that was set back since took what had ended for over, and it is not.
+    if (recalled !== undefined && now >= recalled.madeAt && !isOver(recalled.until(), now)) return recalled
     this.#setsByKey.delete(key)
     const newSet = this.#make(key, question, now)
     if (newSet !== undefined) this.#setsByKey.set(key, newSet)
@@ -160,6 +163,7 @@ export class Reachability {
     const checkedUntil = restsOnChecks ? now + checkedMs : Number.POSITIVE_INFINITY
     const newSet: Kept = {
       key,
+      madeAt: now,
       reached,
       metBy,
       standsWith,

@@ -62,11 +62,12 @@ interface Seen {
  * path that broke, the first edge that is missing starts at an object that the document still leads to.
  *
  * It is lately by either clock: what is remembered against a yes gets old late, also where the machine sleeps
- * or its clock is set forward.
+ * or its clock is set forward. What a clock said that was set back since counts as seen now, once.
  */
 export class RecentRemovals {
   readonly #keepMs: number
-  readonly #seenNow: () => Seen
+  readonly #deps: { readonly now: () => number; readonly steady: () => number }
+  #lookedAt = Number.NEGATIVE_INFINITY
   // The latest last.
   readonly #seenByObject = new Map<string, Seen>()
   // undefined before the first model: then any tuple may take away.
@@ -76,12 +77,12 @@ export class RecentRemovals {
   /** `keepMs` is how long a change is remembered, at least, by `steady`. */
   constructor(keepMs: number, now: () => number, steady: () => number) {
     this.#keepMs = keepMs
-    this.#seenNow = () => ({ at: now(), steady: steady() })
+    this.#deps = { now, steady }
   }
 
   /** Gives the objects of those that take away, as seen now. */
   note(effects: readonly Effect[]): readonly string[] {
-    const seenNow = this.#seenNow()
+    const seenNow = this.#look()
     const objects = effects.filter((effect) => this.#takesAway(effect)).map(({ tuple }) => tuple.object)
     for (const object of objects) setLatest(this.#seenByObject, object, seenNow)
     for (const [object, { at, steady }] of this.#seenByObject) {
@@ -96,7 +97,7 @@ export class RecentRemovals {
   /** Before now nothing is known: what is asked about earlier times is answered with "all". */
   forget(): void {
     this.#seenByObject.clear()
-    this.#knownSince = this.#seenNow()
+    this.#knownSince = this.#look()
   }
 
   /** Which relations take away in this model. */
@@ -106,13 +107,26 @@ export class RecentRemovals {
 
   /** `sinceMs` is by the machine's clock. */
   touched(documentIds: readonly string[], sinceMs: number, tuples: TupleStore): ReadonlySet<string> {
-    const seenNow = this.#seenNow()
+    const seenNow = this.#look()
     const sinceSteady = seenNow.steady - (seenNow.at - sinceMs)
     if (sinceMs < this.#knownSince.at || sinceSteady < this.#knownSince.steady) return new Set(documentIds)
     const hit = new Set<string>()
     for (const [object, { at, steady }] of this.#seenByObject)
       if (at >= sinceMs || steady >= sinceSteady) hit.add(object)
     return leadingTo(documentIds, hit, tuples)
+  }
+
+  /** What the clock said before it was set back would be lately for as long as that was. */
+  #look(): Seen {
+    const seenNow = { at: this.#deps.now(), steady: this.#deps.steady() }
+    const isSetBack = seenNow.at < this.#lookedAt
+    this.#lookedAt = seenNow.at
+    if (!isSetBack) return seenNow
+    for (const [object, seen] of this.#seenByObject)
+      if (seen.at > seenNow.at) this.#seenByObject.set(object, { ...seen, at: seenNow.at })
+    const { at } = this.#knownSince
+    if (at > seenNow.at && Number.isFinite(at)) this.#knownSince = seenNow
+    return seenNow
   }
 
   #takesAway({ kind, tuple }: Effect): boolean {

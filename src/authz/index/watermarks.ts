@@ -119,12 +119,12 @@ export class Watermarks implements AsyncDisposable {
     }
   }
 
-  /** By our clock: when the newest mark of ours among these changes began to be written. */
+  /** By `elapsed`: when the newest mark of ours among these changes began to be written. */
   newestIn(changes: readonly Change[]): number | undefined {
     let newest: number | undefined
     for (const { operation, tuple } of changes) {
       const startedAt =
-        tuple.object === this.#object ? this.#history.get(markOf({ operation, tuple }))?.at : undefined
+        tuple.object === this.#object ? this.#history.get(markOf({ operation, tuple }))?.elapsed : undefined
       if (startedAt !== undefined) newest = Math.max(newest ?? startedAt, startedAt)
     }
     return newest

@@ -58,6 +58,16 @@ describe('what this process wrote', () => {
     expect(cache.wroteAt).toBe(9)
   })
 
+  test('is at most a second ahead where the clock was set back since, and stays there', () => {
+    let at = 3_600_000
+    const cache = createVerdictCache({ now: () => at, ttlMs: 1_000 })
+    cache.wrote([])()
+    at = 0
+    expect(cache.wroteAt).toBe(1_000)
+    at = 2_000
+    expect(cache.wroteAt).toBe(1_000)
+  })
+
   test('and dropped keeps out what was asked for before, and takes what is asked for after', () => {
     const cache = createVerdictCache({ now: () => 0, elapsed: () => 0, ttlMs: 1_000 })
     const { generation } = cache

@@ -228,15 +228,25 @@ describe('a log that lacks what it told of', () => {
     await expect(follow(again, second)).resolves.toBeUndefined()
   })
 
-  test.each<[string, boolean]>([
+  test.each<[string, boolean, number?]>([
     ['is noticed once a mark that began later is told of', true],
+    ['is noticed as soon where our clock was set back meanwhile', true, 3_600 * second],
     ['is waited for where it only lags', false],
-  ])('behind a server that may lag, what is missing %s', async (_, isLost) => {
+  ])('behind a server that may lag, what is missing %s', async (_, isLost, setBackMs = 0) => {
     const clock = { now: began }
+    let backMs = 0
+    const ours = {
+      get now() {
+        return clock.now - backMs
+      },
+      set now(ms) {
+        clock.now = ms + backMs
+      },
+    }
     const source = createLog(clock, 10)
     await using watermarks = new Watermarks({
       id: 'own',
-      now: () => clock.now,
+      now: () => ours.now,
       onWritten: () => undefined,
       onError: (error) => expect.unreachable(String(error)),
       fga: {
@@ -254,7 +264,7 @@ describe('a log that lacks what it told of', () => {
       const last = () => source.entries.at(-1)?.tuple.object
       await expect.poll(last).toBe('watermark:own')
     }
-    const setting = open(clock, source, { watermarks })
+    const setting = open(ours, source, { watermarks })
     setting.follower.start({ position: {}, reconciledAt: clock.now }, { isOld: false })
     await mark()
     for (let at = 0; at < 3; at++) source.put('write', `document:single${at}`, clock.now + at)
@@ -263,6 +273,7 @@ describe('a log that lacks what it told of', () => {
     const gone = source.entries.splice(-1)
     source.put('write', 'document:other', clock.now)
     await follow(setting, second)
+    backMs = setBackMs
     if (!isLost) {
       source.entries.splice(-1, 0, ...gone)
       await mark()

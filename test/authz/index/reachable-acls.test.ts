@@ -296,6 +296,14 @@ describe('doors', () => {
     expect([at('bob', end), at('dan', end)]).toEqual([['2'], []])
   })
 
+  test('are open again where the clock is set back to before an access ended', () => {
+    const { reaches, change } = openFolder()
+    const end = Date.parse('2030-01-01T00:00:00Z')
+    change([['write', { ...key('user:bob viewer document:1'), condition: until(2030) }]])
+    const at = (time: number) => reaches.nominate(about('bob'), time)
+    expect([at(end), at(end - 3_600_000), at(end)]).toEqual([[], ['1'], []])
+  })
+
   test('nobody sees a document that nobody was given', () => {
     const { reaches, change, nominated } = openFolder()
     expect(reaches.aclOf('untagged')).toBe(-1)

@@ -40,9 +40,10 @@ test('what no tuple leads to, such as the marker of epochs that is written anew 
   expect([...leadingTo(['1', '2'], new Set([markerObject, 'folder:1']), watched)]).toEqual(['1'])
 })
 
-test('what was taken away a moment ago is remembered through a sleep, and where the clock is set forward', async () => {
+/** An index that remembers for a second, and clocks of its own. */
+async function openIndex() {
   const clocks = { wall: 1_800_000_000_000, steady: 5_000 }
-  await using index = createPermissionIndex({
+  const index = createPermissionIndex({
     fga: {
       async *readAll() {},
       readChanges: async (position) => ({ changes: [], position, isEnd: true }),
@@ -70,6 +71,12 @@ test('what was taken away a moment ago is remembered through a sleep, and where 
     clocks.steady += steady
     await index.catchUp()
   }
+  return { lately, take, pass, [Symbol.asyncDispose]: () => index[Symbol.asyncDispose]() }
+}
+
+test('what was taken away a moment ago is remembered through a sleep, and where the clock is set forward', async () => {
+  await using opened = await openIndex()
+  const { lately, take, pass } = opened
   await pass(501)
   take('a')
   expect(lately()).toEqual(['a'])
@@ -85,4 +92,18 @@ test('what was taken away a moment ago is remembered through a sleep, and where 
   take('a')
   await pass(-3_600_000, 400)
   expect(lately()).toContain('a')
+})
+
+test('what was taken away before the clock was set back is no longer remembered than anything else', async () => {
+  await using opened = await openIndex()
+  const { lately, take, pass } = opened
+  await pass(501)
+  take('a')
+  await pass(-3_600_000, 0)
+  expect(lately()).toEqual(['a', 'b'])
+  take('b')
+  await pass(500)
+  expect(lately()).toEqual(['a', 'b'])
+  await pass(1)
+  expect(lately()).toEqual([])
 })

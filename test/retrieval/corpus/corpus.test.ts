@@ -52,6 +52,15 @@ describeDatabases('the corpus in memory', (kind) => {
   beforeEach(() => database.query('delete from documents'))
   afterAll(() => database?.close())
 
+  test('counts what came into force as new for as long where the clock is set forward or the machine sleeps', async () => {
+    let time = 0
+    const corpus = await follow(database, { elapsed: () => time, newForMs: 60_000 })
+    const docNo = await insert(database, 'first', 3)
+    await corpus.refresh()
+    time = 3_600_000
+    expect(corpus.lastKnown()?.foundAs(docNo)?.isNew).toBe(true)
+  })
+
   test('knows the publication in force of each document, one that takes another’s place included', async () => {
     const docNo = await insert(database, 'first', 3)
     await database.query('update documents set publication = 7 where doc_no = $1', [docNo])
