@@ -198,7 +198,7 @@ const ofProcesses: readonly Fault[] = [
       }
     },
   },
-  ...[120_000, -120_000].flatMap((ms) => [
+  ...[120_000, -120_000, 3_600_000, -3_600_000].flatMap((ms) => [
     wrongClock('one process', [first], ms),
     wrongClock('both processes', both, ms),
   ]),
