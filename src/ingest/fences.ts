@@ -26,8 +26,8 @@ export interface Fences {
 /** Writes of one hold; more go under another id. With what a Write brings along, all turns fit one Write. */
 export const turnsMax = 90
 // A fence that was raised keeps out what is late by days; any other is of a hold that is over, or still has
-// its leases.
-const sweepAfterMs = 3_600_000
+// its leases. A day: a process by a clock that is hours off goes on with its work, though it answers nobody.
+const sweepAfterMs = 24 * 3_600_000
 // Longer than anything between us and OpenFGA tries a request again.
 const sweepEndedAfterMs = 600_000
 const sweepRaisedAfterMs = 7 * 24 * 3_600_000

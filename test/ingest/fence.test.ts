@@ -399,9 +399,9 @@ describe('two processes that set who may read', needsPostgres.skip ? needsPostgr
   test('turns of holds that are over are swept, those that keep something out stay for days', async () => {
     const hour = 3_600_000
     const now = Date.now()
-    const ids = [now - 2 * hour, now - 8 * 24 * hour, now].map((at) => `${at.toString(36)}.swept`)
+    const ids = [now - 25 * hour, now - 8 * 24 * hour, now].map((at) => `${at.toString(36)}.swept`)
     const [over, raised, young] = ids as [string, string, string]
-    const kept = `${(now - 3 * hour).toString(36)}.kept`
+    const kept = `${(now - 30 * hour).toString(36)}.kept`
     await world.fga.write({ writes: [turnOf(over, 1), turnOf(over, 2), turnOf(young, 1)] })
     await world.fga.write({ writes: [1, 90].flatMap((turn) => [turnOf(raised, turn), turnOf(kept, turn)]) })
     await sweepFences({ fga: world.fga }, now)
@@ -413,7 +413,7 @@ describe('two processes that set who may read', needsPostgres.skip ? needsPostgr
 
   test('one hold whose turns OpenFGA refuses to take keeps no other from being swept', async () => {
     const now = Date.now()
-    const ids = ['one', 'other'].map((name) => `${(now - 7_200_000).toString(36)}.${name}`)
+    const ids = ['one', 'other'].map((name) => `${(now - 48 * 3_600_000).toString(36)}.${name}`)
     await world.fga.write({ writes: ids.map((id) => turnOf(id, 1)) })
     let count = 0
     const fga: Pick<Fga, 'read' | 'write'> = {
