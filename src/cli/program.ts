@@ -113,7 +113,7 @@ function createProgram(dependencies: CliDeps, outcome: { ok: boolean }): Command
   const admins = program.command('admin').description('Works on administrators.')
   admins
     .command('add <subject>')
-    .description('Gives a person roles, keeping those that they have.')
+    .description('Adds roles to those that a person has.')
     .addOption(
       new Option('--role <role>', `${roles.join(', ')}; repeat for more`)
         .argParser(repeatable())

@@ -42,7 +42,7 @@ export const mayNotWrite = (): AppError =>
   new AppError('forbidden', {
     field: 'collection',
     public:
-      'This service may not write to a collection of this id. Check how it is spelled, and whether the service is among its writers.',
+      'This service may not write to a collection of this id. Check how it is spelled, and whether the service is among its writers: at the machine `remit service list` shows it.',
   })
 
 /** Which of these objects are sensitive, by themselves or by where they stand. */

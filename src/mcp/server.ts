@@ -114,6 +114,7 @@ const readDocumentTool = {
     'Gives one whole document by the `document_id` of a passage. A document that may not be read and one that does not exist give the same error, `not_found`.',
   scopes: ['docs.read'],
   input: z.strictObject({ id: id.describe('The document_id of a passage.') }),
+  mistaken: new Map([['document_id', 'This member is not known. Here it is `id`.']]),
   output: z.strictObject({ ...untrustedMembers, ...documentSchema.shape }),
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: true },
 } as const

@@ -75,6 +75,8 @@ export interface Tool<Input extends z.ZodType> {
   readonly description: string
   readonly scopes: readonly Scope[]
   readonly input: Input
+  /** What to say of a name that a model takes for one of the input's. Default: that it is not known. */
+  readonly mistaken?: ReadonlyMap<string, string>
   readonly output: StandardSchemaWithJSON
   readonly annotations: ToolAnnotations
   /**
@@ -114,18 +116,23 @@ const listed = <Input extends z.ZodType>(input: Input): StandardSchemaWithJSON<u
   '~standard': { ...input['~standard'], validate: (value) => ({ value }) },
 })
 
-function read<Input extends z.ZodType>(input: Input, args: unknown): z.output<Input> {
+function read<Input extends z.ZodType>(
+  input: Input,
+  args: unknown,
+  mistaken: Tool<Input>['mistaken'],
+): z.output<Input> {
   const parsed = input.safeParse(args)
   if (parsed.success) return parsed.data
   const { path, says } = firstIssue(parsed.error)
-  throw invalid(path.join('.') || 'arguments', says)
+  const field = path.join('.')
+  throw invalid(field || 'arguments', mistaken?.get(field) ?? says)
 }
 
 /** Adds a tool, which runs to its end or the request's; what goes wrong in it is a result. */
 export function addTool<Input extends z.ZodType>(
   server: McpServer,
   { call, challenge, ...toolContext }: ToolContext,
-  { name, scopes, input, output, untimed = false, ...about }: Tool<Input>,
+  { name, scopes, input, mistaken, output, untimed = false, ...about }: Tool<Input>,
   answer: (parsedInput: z.output<Input>, toolCall: ToolCall) => Promise<Outcome>,
 ): void {
   const { deadline } = call
@@ -135,7 +142,7 @@ export function addTool<Input extends z.ZodType>(
     async (args, context) => {
       try {
         const working = asker(call, name, scopes).then((principal) =>
-          answer(read(input, args), { principal, deadline, context }),
+          answer(read(input, args, mistaken), { principal, deadline, context }),
         )
         return await (untimed ? working : inTime(deadline, working))
       } catch (error) {

@@ -1,7 +1,10 @@
+import { execFile } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
-import { cp, readFile } from 'node:fs/promises'
-import { join, matchesGlob, relative } from 'node:path'
+import { readdir, readFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { SignJWT } from 'jose'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -14,8 +17,10 @@ import { openKeyRing } from '../../src/delegation/tokens/signing-key.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import { tuplesOf } from '../delegation/world-fga.ts'
 import { native, needsOpenfga, needsPostgres } from '../support/native.ts'
+import { programEnv } from '../support/program-env.ts'
 import { freshSettings, listens, remit, type Settings, startService } from './process.ts'
 
+const root = fileURLToPath(new URL('../../', import.meta.url))
 const clock = { now: () => Date.now() }
 const name = `remit_test_${randomBytes(6).toString('hex')}`
 
@@ -271,18 +276,26 @@ test('the embedded database’s folder, copied and put back by the page, has no 
     await service.exit
     return keys.map(({ kid }) => kid)
   }
+  const page = await readFile(new URL('../../docs/recovery.md', import.meta.url), 'utf8')
+  const marked = /^ *<!-- run: test\/e2e\/recover\.test\.ts -->\n *```sh\n([\s\S]*?)^ *```$/gm
+  const [backUp = 'exit 1', goBack = 'exit 1'] = [...page.matchAll(marked)].map(([, block]) => block)
+  const folder = dirname(settings.home)
+  const inFolder = (script: string) =>
+    promisify(execFile)('sh', ['-euc', script], { cwd: folder, env: { ...programEnv, ...env } })
+
   const before = await published(settings.home)
-  const copy = `${settings.home}-copy`
-  await cp(settings.home, copy, {
-    recursive: true,
-    filter: (path) => !matchesGlob(relative(settings.home, path), 'keys/issuer-*'),
-  })
-  const { stdout } = await remit(['recover', '--anyway', '--json'], { ...env, REMIT_HOME: copy })
-  expect(JSON.parse(stdout)).toMatchObject({ older: 'not_known' })
-  const after = await published(copy)
+  await inFolder(backUp)
+  const [copy = ''] = await readdir(join(folder, 'backups'))
+  const keys = await readdir(join(folder, 'backups', copy, 'keys'))
+  expect(keys).toContain('oauth.key')
+  expect(keys.filter((name) => name.startsWith('issuer-'))).toEqual([])
+  const { stdout } = await inFolder(
+    goBack
+      .replace(/home-2026\S+/, copy)
+      .replace('npm run -s remit --', `'${process.execPath}' '${root}src/cli/main.ts'`),
+  )
+  expect(stdout).toMatch(/^older: not_known$/m)
+  const after = await published(settings.home)
   expect(after).not.toHaveLength(0)
   expect(after.filter((kid) => before.includes(kid))).toEqual([])
-  const page = await readFile(new URL('../../docs/recovery.md', import.meta.url), 'utf8')
-  expect(page).toContain('copy `REMIT_HOME`, but no `keys/issuer-*`')
-  expect(page).toContain('Delete `keys/issuer-*` there')
 }, 300_000)

@@ -30,6 +30,15 @@ describe('signing in on our own pages', () => {
     expect(kept).not.toContain(id)
   })
 
+  test('says that a program’s sign-in does not count, to whom nobody knows there yet', async () => {
+    const says = 'one for a program, even a minute ago, does not count here'
+    const browser = world.browser()
+    const address = `${world.url}/sign-in?next=%2Fapprovals`
+    expect((await browser.open(address)).text).toContain(says)
+    await signIn(browser, 'anne')
+    expect((await browser.open(address)).text).not.toContain(says)
+  })
+
   test('gives a fresh id whatever the browser brought, and ends the session before', async () => {
     const browser = world.browser()
     browser.cookies.set('remit_session', { value: 'planted', path: '/' })

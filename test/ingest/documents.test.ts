@@ -266,7 +266,7 @@ describeBackends('ingestion', (backend) => {
 
     test('in words that say what to check of a collection, and not whether it is there', async () => {
       const words =
-        'This service may not write to a collection of this id. Check how it is spelled, and whether the service is among its writers.'
+        'This service may not write to a collection of this id. Check how it is spelled, and whether the service is among its writers: at the machine `remit service list` shows it.'
       for (const collection of ['other', 'nowhere']) {
         const isRefused = { code: 'forbidden', field: 'collection', public: words }
         await expect(world.put({ id: 'r1', collection })).rejects.toMatchObject(isRefused)

@@ -129,6 +129,17 @@ describe.each(revisions)('in revision %s', (revision) => {
   })
 })
 
+test('a document that is named as a passage names it is refused by a hint of the right name', async () => {
+  for (const revision of revisions) {
+    const reply = await over(askers[0], revision, 'read_document', { document_id: 'handbook/travel' })
+    expect(JSON.parse(textOf(reply))).toMatchObject({
+      code: 'invalid_request',
+      field: 'document_id',
+      detail: 'This member is not known. Here it is `id`.',
+    })
+  }
+})
+
 test('what the faces cannot take is refused at both, naming the member in the same words', async () => {
   const [asker] = askers
   const token = await world.token(asker)

@@ -22,6 +22,8 @@ export interface SignInPlace {
   readonly refuse?: string
   /** Account of whom the page knows already, who signs in once more. */
   readonly user?: string
+  /** Why the page is there, where the person may wonder. */
+  readonly why?: string
   /** Origins to which the answer to a form may redirect. */
   readonly formTargets: readonly string[]
   /** The person has proven who they are: puts it on record and answers with where the browser goes. */
@@ -92,8 +94,8 @@ export function createSignIn({ methods, signIns, knownBrowser, publicUrl, hint }
   const scripts = methods.flatMap(({ script }) => script ?? [])
   const show: SignIn['show'] = async (c, form, { problem, user = form.user ?? '' } = {}) => {
     const offers = await Promise.all(methods.map((method) => method.offer({ form, user, problem })))
-    const { csrf, client, refuse, formTargets } = form
-    const page = signInPage({ offers, scripts, csrf, client, refuse, problem, hint })
+    const { csrf, client, why, refuse, formTargets } = form
+    const page = signInPage({ offers, scripts, csrf, client, why, refuse, problem, hint })
     return showPage(c, page, { formTargets, script: scripts.length > 0 })
   }
 
@@ -143,6 +145,7 @@ interface SignInPage {
   readonly csrf: string
   /** Application for which the person signs in; left out on our own page. */
   readonly client: string | undefined
+  readonly why: string | undefined
   readonly problem: string | undefined
   /** Where to give up; left out where there is nothing to give up. */
   readonly refuse: string | undefined
@@ -150,12 +153,13 @@ interface SignInPage {
   readonly hint: string | undefined
 }
 
-function signInPage({ offers, scripts, csrf, client, problem, refuse, hint }: SignInPage): string {
+function signInPage({ offers, scripts, csrf, client, why, problem, refuse, hint }: SignInPage): string {
   return page({
     title: 'Sign in',
     head: html`${scripts.map(scriptTag)}`,
     body: html`<h1>Sign in</h1>
 ${client === undefined ? '' : html`<p>to continue to <strong>${client}</strong></p>`}
+${why === undefined ? '' : html`<p class="soft">${why}</p>`}
 ${problem === undefined ? '' : html`<p class="problem" role="alert" id="problem">${problem}</p>`}
 <div class="ways">${offers.slice(0, -1)}</div>
 ${offers.length > 1 ? html`<p class="or">or</p>` : ''}

@@ -31,6 +31,8 @@ export interface SignInRoutesDeps {
   readonly randomBytes: (size: number) => Buffer
 }
 
+const ofItsOwn =
+  'Your own pages have a sign-in of their own: one for a program, even a minute ago, does not count here.'
 const formCookieForm = /^[A-Za-z0-9_-]{43}$/
 
 /** `/sign-in?next=` and `/sign-out` of our own pages. */
@@ -56,7 +58,7 @@ export function signInRoutes(dependencies: SignInRoutesDeps): App {
       csrf: sessions.formToken(browserOf(c)),
       start: `/sign-in?next=${encodeURIComponent(next)}`,
       formTargets: [],
-      ...(session !== undefined && { user: session.person }),
+      ...(session !== undefined ? { user: session.person } : { why: ofItsOwn }),
       async finish(signedIn) {
         const id = await sessions.begin(signedIn, {
           txn: c.get('txn'),
