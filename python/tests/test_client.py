@@ -291,6 +291,13 @@ def test_a_code_of_a_newer_service_is_read_by_its_status() -> None:
         assert (type(error), error.status) == (kind, status)
 
 
+def test_only_a_secret_of_eight_characters_or_more_is_cut_out_of_words() -> None:
+    said = {"code": "invalid_token", "detail": "The token is invalid or expired: secret78"}
+    assert str(error_from_answer(401, {}, said, ("x", "secret7", "secret78"))) == (
+        "The token is invalid or expired: [removed]"
+    )
+
+
 def test_what_looks_like_a_credential_is_in_no_word_of_an_error() -> None:
     said = {"code": f"x_{jwt}", "title": "access_token=abc", "txn": f"t_{jwt}", "field": "Bearer abcdefghij"}
     error = error_from_answer(403, {"www-authenticate": f'DPoP scope="{jwt}"'}, said)

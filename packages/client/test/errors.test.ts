@@ -189,4 +189,9 @@ describe('an answer that is no success', () => {
       expect(form).not.toMatch(/eyJ|abcdefghijk|xyz|opaque-secret/)
     expect(error.cause).toBeUndefined()
   })
+
+  test('has its words whole where the token has less than eight characters', async () => {
+    const detail = 'The token is invalid or expired.'
+    expect((await read(problem(401, 'invalid_token', { detail }), ['x', 'expired'])).message).toBe(detail)
+  })
 })

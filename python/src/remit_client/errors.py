@@ -129,6 +129,9 @@ class ConnectionRequired(RemitError):
     connect_url: str = dataclasses.field(repr=False)
 
 
+# A shorter one would be cut out of ordinary words, and protects nothing.
+_SECRET_MIN = 8
+
 _unavailable = {
     "unavailable",
     "authorization_unavailable",
@@ -147,9 +150,9 @@ def error_from_answer(
     """What an answer that is no success says: a problem of the service (RFC 9457), or OAuth's error.
 
     Anything else, a proxy's page say, is told by its status alone. ``secrets`` are what the request carried:
-    never said again, whatever the answer holds.
+    never said again, whatever the answer holds; one of less than 8 characters is no secret.
     """
-    held = [secret for secret in secrets if secret]
+    held = [secret for secret in secrets if len(secret) >= _SECRET_MIN]
     said = _without(held, body) if isinstance(body, dict) else {}
     # OAuth has no word for it, and would say that it is unavailable.
     code = "rate_limited" if status == 429 else _word(said, "code") or _word(said, "error")

@@ -1,11 +1,11 @@
 /**
  * Takes what looks like a credential out of a text: a JWT, whatever follows an authorization scheme, the
- * members of a form that hold one, and these secrets wherever they stand. A last net: no message is made of
- * such in the first place.
+ * members of a form that hold one, and these secrets wherever they stand, if they have 8 characters or more. A
+ * last net: no message is made of such in the first place.
  */
 export const scrubbed = (text: string, secrets: readonly string[] = []): string =>
   secrets
-    .filter((secret) => secret !== '')
+    .filter(({ length }) => length >= secretMin)
     .reduce((partlyScrubbed, secret) => partlyScrubbed.replaceAll(secret, removed), text)
     // The rest of a JWT is optional here, so that a long run of its letters is looked at once, not from each
     // `eyJ` in it.
@@ -17,3 +17,5 @@ export const scrubbed = (text: string, secrets: readonly string[] = []): string 
     )
 
 const removed = '[removed]'
+// A shorter one would be cut out of ordinary words, and protects nothing.
+const secretMin = 8
