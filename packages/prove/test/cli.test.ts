@@ -80,9 +80,11 @@ test('the page’s first command works in a clone with the node of the path, whi
   expect(said).toContain('remit-prove digest NAME')
 })
 
-test('it says by how many checks nothing was found, and how many were not tried, and ends with 0', async () => {
+test('it says by how many checks nothing was found, and which were not tried, and ends with 0', async () => {
   const { code, said } = await run()
-  expect(said).toContain('Nothing was found by 5 of 11 checks; 6 not tried.')
+  expect(said).toContain(
+    'Nothing was found by 5 of 11 checks; 6 not tried (completeness, odd-questions, pending, twins, by-id, afterwards).',
+  )
   // One-sided, by Clopper and Pearson, for none in 60.
   expect(said).toContain('0 of 60 answers, rate below 4.9 % (with 95 % confidence).')
   expect(code).toBe(0)
@@ -92,7 +94,9 @@ test('the last line counts as not tried what needs a place to plant', async () =
   const { said } = await run('a total counts what is hidden', {
     changed: (text) => text.replace('--canary-people ida,otto', '').replace(/--only \S+/, ''),
   })
-  expect(said).toContain('Nothing was found by 4 of 11 checks; 7 not tried.')
+  expect(said).toContain(
+    'Nothing was found by 4 of 11 checks; 7 not tried (revocation, pending, crowd, twins, by-id, afterwards, hidden-words).',
+  )
   const junit = await readFile(join(folder, 'report.xml'), 'utf8')
   expect(junit).toContain('<skipped message="no check that ran hid an invented document"/>')
 })
@@ -140,6 +144,7 @@ test('it ends with 1 at a leak, and its reports hold digests of names, which the
   expect(code).toBe(1)
   // No bound of a rate where it broke.
   expect(said).toMatch(/^broken {7}leak: .* of 60 answers\.$/m)
+  expect(said).toMatch(/^leak: An answer held /m)
   const text = async (name: string) => readFile(join(folder, name), 'utf8')
   const { findings, version: told, trace } = JSON.parse(await text('report.json'))
   expect(told).toBe(version)
@@ -182,7 +187,9 @@ test('it ends with 2 where it cannot tell, and says why: a port that fetch refus
   const { code, said } = await run(undefined, { url: 'http://127.0.0.1:9' })
   expect([code, said]).toEqual([2, expect.stringContaining('does not answer')])
   expect(said).toContain('fetch failed bad port')
-  expect(said).toContain('Nothing was found by 0 of 11 checks; 10 not tried; 1 could not tell.')
+  expect(said).toMatch(
+    /Nothing was found by 0 of 11 checks; 10 not tried \(completeness, .*, hidden-words\); 1 could not tell\./,
+  )
 })
 
 test('the report of an endpoint that is not there says so by the system’s code', async () => {

@@ -33,7 +33,8 @@ function ofOneKind(findings: readonly Finding[]): Finding[][] {
 
 const saying = ({ check, kind, message, person, document, question }: Finding): string =>
   [
-    `${kind}: ${check}: ${message}`,
+    // The check of this kind has its name.
+    `${kind === check ? kind : `${kind}: ${check}`}: ${message}`,
     person && `person ${person}`,
     document && `document ${document}`,
     question && `question ${question}`,
@@ -43,11 +44,12 @@ const saying = ({ check, kind, message, person, document, question }: Finding): 
 
 /** Of all there are: what was left out by `--only`, or after the run ended early, was not tried either. */
 function byHowMany(checks: readonly Check[]): string {
-  const all = probes.length + 1
-  const count = (wanted: Check['state']) => checks.filter(({ state }) => state === wanted).length
-  const [held, unsure] = [count('held'), count('inconclusive')]
-  const rest = all - held - unsure
-  return `by ${held} of ${all} checks${rest > 0 ? `; ${rest} not tried` : ''}${unsure > 0 ? `; ${unsure} could not tell` : ''}.`
+  const all = [...probes.map(({ id }) => id), 'hidden-words']
+  const inState = (wanted: Check['state']) =>
+    checks.filter(({ state }) => state === wanted).map(({ id }) => id)
+  const [held, unsure] = [inState('held'), inState('inconclusive')]
+  const rest = all.filter((id) => !held.includes(id) && !unsure.includes(id))
+  return `by ${held.length} of ${all.length} checks${rest.length > 0 ? `; ${rest.length} not tried (${rest.join(', ')})` : ''}${unsure.length > 0 ? `; ${unsure.length} could not tell` : ''}.`
 }
 
 function line({ id, state, claim, trials, failures, unit, upper95, p }: Check): string {
