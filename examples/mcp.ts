@@ -28,8 +28,13 @@ interface Result {
   readonly structuredContent?: unknown
   readonly content: readonly object[]
 }
+interface Passage {
+  readonly document_id: string
+  readonly title: string
+  readonly text: string
+}
 interface Found {
-  readonly results: readonly { readonly document_id: string; readonly title: string }[]
+  readonly results: readonly Passage[]
   readonly approval?: { readonly offer_id: string }
 }
 interface Asked {
@@ -111,7 +116,11 @@ async function main(): Promise<void> {
 }
 
 function show({ results }: Found): void {
-  for (const { document_id: id, title } of results) console.log(`${id}  ${title}`)
+  for (const [id, [first]] of Map.groupBy(results, ({ document_id }) => document_id)) {
+    // A heading would say the title again.
+    const line = first?.text.split('\n').find((one) => /^[^#\s]/.test(one))
+    console.log(`${id}  ${first?.title}\n    ${line ?? ''}`)
+  }
 }
 
 await main().catch((error: unknown) => {

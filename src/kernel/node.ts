@@ -10,6 +10,6 @@ import { OperatorError } from './operator-error.ts'
 export function assertNode(): void {
   if (typeof Worker.prototype.cpuUsage === 'function' && 'argon2' in crypto) return
   throw new OperatorError(
-    `Remit runs on Node 24.7 or newer, and this is Node ${process.versions.node}. "npm rebuild node" brings one that "npm start" and "npm run remit --" take.`,
+    `Remit runs on Node 24.7 or newer, and this is Node ${process.versions.node}. Run \`npm rebuild node\` in this folder, then the same command again.`,
   )
 }

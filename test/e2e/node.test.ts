@@ -7,6 +7,6 @@ test('refuses in one sentence to start where Node cannot say what a thread costs
   await using service = startServiceAfter(asBefore24_6, settings.env)
   expect(await service.exit).toEqual({ code: 1, signal: null })
   expect(service.stderr()).toBe(
-    `Remit runs on Node 24.7 or newer, and this is Node ${process.versions.node}. "npm rebuild node" brings one that "npm start" and "npm run remit --" take.\n`,
+    `Remit runs on Node 24.7 or newer, and this is Node ${process.versions.node}. Run \`npm rebuild node\` in this folder, then the same command again.\n`,
   )
 })

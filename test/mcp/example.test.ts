@@ -11,6 +11,10 @@ import { programEnv } from '../support/program-env.ts'
 // meanwhile.
 const example = fileURLToPath(new URL('../../examples/mcp.ts', import.meta.url))
 const patience = 30_000
+// Two passages of one document, each below its heading.
+const travel = ['', ' of guests']
+  .map((whose) => `# Travel${whose}\n\nTravel costs${whose}.\n\n${'They are paid back. '.repeat(120)}`)
+  .join('\n\n')
 let world: IssuerWorld
 
 beforeAll(async () => {
@@ -20,7 +24,7 @@ beforeAll(async () => {
     { title: 'MCP example', redirectUris: ['http://127.0.0.1/callback'], jwks: undefined },
   )
   await world.put({
-    'handbook/travel': { title: 'Travel', text: 'Travel costs.', access: { viewers: ['user:anne'] } },
+    'handbook/travel': { title: 'Travel', text: travel, access: { viewers: ['user:anne'] } },
     'handbook/board': {
       title: 'Minutes',
       text: 'Travel costs of the board.',
@@ -73,9 +77,12 @@ test('signs its person in, asks, has them agree to more, and reads what that ope
     0,
     [
       'handbook/travel  Travel',
+      '    Travel costs.',
       '— and with your yes:',
       expect.stringMatching(/^handbook\/(travel|board) {2}/),
+      expect.stringMatching(/^ {4}Travel costs/),
       expect.stringMatching(/^handbook\/(travel|board) {2}/),
+      expect.stringMatching(/^ {4}Travel costs/),
       '',
     ],
   ])
@@ -85,6 +92,6 @@ test('ends with its person’s no, and reads nothing more', { timeout: 90_000 },
   const program = run()
   await agree(program)
   await decide(program, { answer: 'deny', reason: 'Not today' })
-  expect([await program.ended, program.said.out]).toEqual([1, 'handbook/travel  Travel\n'])
+  expect([await program.ended, program.said.out]).toEqual([1, 'handbook/travel  Travel\n    Travel costs.\n'])
   expect(program.said.err).toContain('Not today')
 })

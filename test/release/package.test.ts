@@ -201,7 +201,7 @@ describe('the package of the service', () => {
           code: 1,
           stderr: expect.stringMatching(
             new RegExp(
-              `^Remit runs on Node 24.7 or newer, and this is Node ${major}\\..* "npm rebuild node"`,
+              `^Remit runs on Node 24.7 or newer, and this is Node ${major}\\.[\\d.]+ Run \`npm rebuild node\` in this folder, then the same command again.\n$`,
             ),
           ),
         })
