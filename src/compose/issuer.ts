@@ -239,7 +239,7 @@ export async function openIssuer(dependencies: IssuerDeps): Promise<Issuer> {
       }),
       oauthRoutes({ ...pages, server, begunLimit }),
       upstreamRoutes({ upstream, cookie: upstreamCookie }),
-      passkeyRoutes(pages),
+      passkeyRoutes({ ...pages, approvals: dependencies.approvals }),
       accountRoutes({ ...pages, links, upstreamCookie }),
       protectedResourceRoutes({
         resources: await describe(config, resources),

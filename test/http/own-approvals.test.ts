@@ -372,6 +372,17 @@ describeBackends('/approvals for the person', (backend) => {
     expect(event).toBeDefined()
   })
 
+  test('the page of passkeys leads back to what waits for this person, and for nobody else', async () => {
+    const wayBack = async (who: OwnBrowser) =>
+      /href="([^"]*)">Back to the question/.exec((await who.browser.open(`${world.url}/passkeys`)).text)?.[1]
+    expect(await wayBack(anne)).toBeUndefined()
+    const id = await ask()
+    expect(await wayBack(anne)).toBe(`/approvals/${id}`)
+    expect(await wayBack(bob)).toBeUndefined()
+    await ask()
+    expect(await wayBack(anne)).toBe('/approvals')
+  })
+
   test('a passkey of somebody else verifies nobody here', async () => {
     const bobs = createAuthenticator(world.url)
     await addPasskey(bob, bobs)

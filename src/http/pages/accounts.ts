@@ -32,6 +32,8 @@ interface PasskeysPage extends OwnNav {
   readonly verified: boolean
   /** Whether what they add counts for approvals at once all the same. */
   readonly countsAtOnce: boolean
+  /** Ids of the approvals that wait for them: many come here from one, for the passkey that it takes. */
+  readonly questions: readonly string[]
   /** Milliseconds since the epoch. */
   readonly now: number
 }
@@ -94,7 +96,7 @@ export function confirmLinkPage({ person, csrf, identity }: ConfirmLinkPage): st
 
 /** A person's passkeys: add, name, remove. */
 export function passkeysPage(passkeysView: PasskeysPage): string {
-  const { person, csrf, waiting, passkeys, options, problem, stale, now } = passkeysView
+  const { person, csrf, waiting, passkeys, options, questions, problem, stale, now } = passkeysView
   return page({
     title: 'Passkeys',
     head: scriptTag(passkeyScript.path),
@@ -102,6 +104,7 @@ export function passkeysPage(passkeysView: PasskeysPage): string {
 <p>With a passkey you sign in as <strong>${person}</strong> by your fingerprint, your face or the PIN of a device of
 yours. There is nothing to type that somebody could steal, and it works on this site only.</p>
 ${problemLine(problem)}
+${wayBack(questions)}
 ${
   passkeys.length === 0
     ? html`<p class="soft">You have none yet.</p>`
@@ -112,6 +115,14 @@ ${options === undefined || stale ? '' : addition(passkeysView, options)}
 ${ownNav({ current: '/passkeys', csrf, waiting })}`,
   })
 }
+
+/** From what is stored alone: an address that a link could name leads nowhere. */
+const wayBack = ([first, ...others]: readonly string[]): Html | string =>
+  first === undefined
+    ? ''
+    : others.length > 0
+      ? html`<p><a href="/approvals">Back to the questions that wait</a></p>`
+      : html`<p><a href="/approvals/${first}">Back to the question that waits</a></p>`
 
 /** Whoever has one that counts adds another by it. */
 const addition = ({ csrf, passkeys, verified, countsAtOnce, now }: PasskeysPage, options: object): Html =>

@@ -1,3 +1,4 @@
+import type { Approvals } from '../../../delegation/approvals/approvals.ts'
 import type { Along } from '../../../delegation/people/links.ts'
 import type { Passkeys } from '../../../delegation/people/passkeys.ts'
 import { isLocal, type People } from '../../../delegation/people/people.ts'
@@ -117,6 +118,7 @@ export interface PasskeyRoutesDeps {
   /** Undefined where there are none: PUBLIC_URL is an IP address. */
   readonly passkeys: Passkeys | undefined
   readonly people: People
+  readonly approvals: Pick<Approvals, 'mine'>
   readonly sessions: Sessions
   readonly requireSession: RequireSession
   readonly log: Log
@@ -125,7 +127,7 @@ export interface PasskeyRoutesDeps {
 
 /** `/passkeys`: a person adds, names and removes their own, each with a sign-in of at most 15 minutes. */
 export function passkeyRoutes(dependencies: PasskeyRoutesDeps): App {
-  const { passkeys, people, sessions, requireSession, log, now } = dependencies
+  const { passkeys, people, approvals, sessions, requireSession, log, now } = dependencies
   const routes = createRouter()
 
   routes.get(passkeyScript.path, (c) =>
@@ -173,10 +175,11 @@ export function passkeyRoutes(dependencies: PasskeyRoutesDeps): App {
 
   async function show(c: AppContext, problem?: string, status: 200 | 401 | 422 = 200): Promise<Response> {
     const session = c.get('session')
-    const { person } = session
+    const { person, subject, waiting } = session
     const owner = await people.get(person)
     const options =
       owner === undefined || !isLocal(person) ? undefined : await passkeys?.offer(owner, session.csrf)
+    const { open } = waiting.questions > 0 ? await approvals.mine(subject) : { open: [] }
     const page = passkeysPage({
       ...session,
       passkeys: (await passkeys?.list(person)) ?? [],
@@ -185,6 +188,7 @@ export function passkeyRoutes(dependencies: PasskeyRoutesDeps): App {
       countsAtOnce: (await passkeys?.countsAtOnce(person)) ?? false,
       now: now(),
       options,
+      questions: open.filter(({ state }) => state === 'pending').map(({ id }) => id),
       problem: problem ?? unavailable(passkeys, person),
     })
     return showPage(c, page, { status, script: true })
