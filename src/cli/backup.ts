@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
+import { z } from 'zod'
 import type { BackupReport } from '../backup/backup.ts'
 import type { CheckReport, RestoreReport } from '../backup/restore.ts'
 import type { AdminClient } from './admin-client.ts'
@@ -88,8 +89,22 @@ export function addBackupCommands(program: Command, dependencies: BackupCommandD
         ...(against !== undefined && { heads: await readLines(against) }),
         ...(access !== undefined && { access }),
       }
-      printFacts(terminal, await admin.run('recover', args, { upgradesCopy: upgrade }), json)
+      const answer = await admin.run('recover', args, { upgradesCopy: upgrade })
+      const { agents, ...facts } = answer
+      printFacts(terminal, json ? answer : facts, json)
+      if (agents !== undefined) sayOfAgents(terminal, z.array(z.string()).parse(agents))
     })
+}
+
+const agentsMax = 5
+
+/** The recovery ended what was lent, too. */
+function sayOfAgents(terminal: Terminal, agents: readonly string[]): void {
+  if (agents.length > 0)
+    terminal.say('These agents are disabled now. Enable each that nobody disabled since the copy was made:')
+  for (const id of agents.slice(0, agentsMax)) terminal.say(`  remit agent enable ${id}`)
+  if (agents.length > agentsMax) terminal.say(`  and ${agents.length - agentsMax} more (remit agent list)`)
+  terminal.say('What people lent is over. They lend again at /delegations.')
 }
 
 interface RecoverFlags {

@@ -52,7 +52,11 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .action(
       async (old: string, newSubject: string, { confirm, json }: { confirm: boolean; json: boolean }) => {
         const args = { from: bare('user')(old), to: bare('user')(newSubject), confirm }
-        printFacts(terminal, await admin.run('person_move', args), json)
+        const answer = await admin.run('person_move', args)
+        const { tags, tuples, ...others } = answer
+        // The members’ names are those of the code.
+        const readable = { 'named on documents and folders': tags, 'tuples in OpenFGA': tuples, ...others }
+        printFacts(terminal, json ? answer : readable, json)
         if (!confirm) terminal.say('Nothing was moved. To move it: --confirm')
       },
     )

@@ -262,6 +262,32 @@ describe('with a service running', () => {
     expect(recovered).toBe(4)
   })
 
+  test('whoever recovers older copies of both is told which agents to enable, and where people lend again', async () => {
+    const recover = (agents: readonly string[]) => ({
+      ...{
+        older: 'not_known' as const,
+        access_mended: 0,
+        whole_at: '',
+        delegations_ended: 2,
+        grants_ended: 0,
+      },
+      ...{ accounts_to_reconnect: 0, tuples_removed: 0, sessions_ended: 0, artifacts_ended: 0 },
+      ...{ agents_disabled: agents.length, agents, send_again: [] },
+    })
+    const run = async (agents: readonly string[], ...argv: readonly string[]) => {
+      const deps = { ...world.deps, recover: async () => recover(agents) }
+      await using _server = await serving({ home: world.home, deps })
+      return await remit(['recover', '--anyway', ...argv], world)
+    }
+    const few = await run(['ask-bot', 'research-bot'])
+    expect(few.stdout).toContain('agents disabled: 2\n')
+    expect(few.stderr).toContain(':\n  remit agent enable ask-bot\n  remit agent enable research-bot\nWhat')
+    expect(few.stderr).toContain('They lend again at /delegations.\n')
+    const many = await run(['a', 'b', 'c', 'd', 'e', 'f', 'g'])
+    expect(many.stderr).toContain('enable e\n  and 2 more (remit agent list)\n')
+    expect(JSON.parse((await run(['ask-bot'], '--json')).stdout)).toMatchObject({ agents: ['ask-bot'] })
+  })
+
   test('a database that may be an older copy is compared with OpenFGA by nobody', async () => {
     let compared = 0
     const drift = async () => {

@@ -45,7 +45,9 @@ async function standsUnder(key: string) {
 const all = { tuples: ['member group:eng', 'viewer document:handbook/seen'], rows: 2 }
 
 test.each([
-  ['anne', other, 'The old key is NAMESPACE/KEY'],
+  ['nobody', other, 'The old key is NAMESPACE/KEY'],
+  ['bob', other, `bob is a local account, and those are not moved. Whoever has both links ${other} to it`],
+  ['bob', 'robert', 'bob is a local account, and those are not moved.\n'],
   [old, old, 'another account key'],
   [old, 'globex/anne', 'Both keys are of one issuer'],
   [old, 'zoe', 'There is no local account zoe.'],
@@ -67,7 +69,12 @@ test('a move says what it would take along, takes it once it is confirmed, and s
   const moved = await move(old, other, '--confirm')
   expect(moved).toMatchObject({ code: 0, stderr: '' })
   expect(moved.stdout.split('\n')).toEqual(
-    expect.arrayContaining(['tags: 1', 'tuples: 2', 'roles: 1', expect.stringMatching(/^moved: /)]),
+    expect.arrayContaining([
+      'named on documents and folders: 1',
+      'tuples in OpenFGA: 2',
+      'roles: 1',
+      expect.stringMatching(/^moved: /),
+    ]),
   )
   expect(await standsUnder(old)).toEqual({ tuples: [], rows: 0 })
   expect(await standsUnder(other)).toEqual(all)

@@ -107,7 +107,12 @@ describe(
         { agents: { enabled: async () => ['bot'], disable: async (id) => disabled.push(id) } },
         { heads: [], access: undefined, anyway: true },
       )
-      expect(recovered).toMatchObject({ older: 'database', delegations_ended: 1, agents_disabled: 1 })
+      expect(recovered).toMatchObject({
+        older: 'database',
+        delegations_ended: 1,
+        agents_disabled: 1,
+        agents: ['bot'],
+      })
       expect(recovered.send_again).toEqual(
         expect.arrayContaining(['members of groups and organizations', 'documents and their access']),
       )

@@ -70,6 +70,11 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
   const now = () => new Date(clock.now())
 
   async function assertMovable(oldKey: string, newKey: string): Promise<void> {
+    if (isLocal(oldKey) && (await people.has(oldKey)))
+      throw invalid(
+        'from',
+        `${oldKey} is a local account, and those are not moved.${isLocal(newKey) ? '' : ` Whoever has both links ${newKey} to it at /accounts.`}`,
+      )
     if (!isId(oldKey) || isLocal(oldKey))
       throw invalid('from', 'The old key is NAMESPACE/KEY of a trusted issuer.')
     await assertNoDirectorys(oldKey)

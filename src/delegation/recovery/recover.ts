@@ -36,6 +36,8 @@ type Recovered = Extract<DecisionEvent, { event: 'recovered' }>
  * - `artifacts_ended`: codes, refresh tokens, device codes, grants and the like at the authorization server.
  */
 export interface RecoveryReport extends Omit<Recovered, 'event'> {
+  /** Ids of the agents that this run disabled; left out as `agents_disabled` is. */
+  readonly agents?: readonly string[]
   /** What nothing here tells, and has to be sent by those who keep it. */
   readonly send_again: readonly string[]
 }
@@ -200,6 +202,7 @@ export async function recover(
   await epoch.check()
   return {
     ...counts,
+    ...(areCopies && { agents }),
     send_again: [
       ...(isDatabaseCopy ? [commands, rules, ownMeans, documents, ...(await ofScim(database))] : []),
       ...(areMembersKept ? [] : [memberships, rights]),
