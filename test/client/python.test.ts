@@ -133,7 +133,7 @@ print(sorted({"py.typed", "LICENSE"} & files), "venv" in remit_client.__file__)
   test('takes bad answers for what they are, and holds no token in an error', {
     timeout: 120_000,
   }, async () => {
-    expect(await passing('test_client')).toBe(40)
+    expect(await passing('test_client')).toBe(41)
   })
 
   test('gets tokens for people, threads and loops at once, and leaves none in a traceback', {

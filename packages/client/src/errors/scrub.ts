@@ -1,7 +1,7 @@
 /**
  * Takes what looks like a credential out of a text: a JWT, whatever follows an authorization scheme, the
- * members of a form that hold one, and these secrets wherever they stand, if they have 8 characters or more. A
- * last net: no message is made of such in the first place.
+ * members of a form that hold one, and these secrets wherever they stand, if they have 8 characters or more.
+ * A last net: no message is made of such in the first place.
  */
 export const scrubbed = (text: string, secrets: readonly string[] = []): string =>
   secrets
