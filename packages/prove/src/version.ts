@@ -1,1 +1,1 @@
-export const version = '1.2.0'
+export const version = '1.2.1'
