@@ -120,6 +120,38 @@ describe(
         expect(stand.epoch.older).toBe('openfga')
       })
 
+      test('is not hidden by a process that was just about to tell OpenFGA a number', async () => {
+        await administer(`create database ${name}`)
+        await using stand = await standOnPostgres(name)
+        await stand.epoch.raise()
+        const putBack = await openfgaNow(stand.fga.storeId)
+        await stand.epoch.raise()
+        let meanwhile: () => Promise<void> = putBack
+        const fga: Fga = {
+          ...stand.fga,
+          async write(change) {
+            const before = meanwhile
+            meanwhile = async () => undefined
+            await before()
+            return stand.fga.write(change)
+          },
+        }
+        const deps = { ...stand, clock, log: () => undefined, isApart: true, everyMs: 1e6 }
+        await using telling = await openRestoreDetection({ ...deps, fga })
+        await telling.raise()
+        for (const epoch of [telling, stand.epoch]) {
+          await epoch.check()
+          expect([epoch.isSound, epoch.older]).toEqual([false, 'openfga'])
+        }
+        // It stays so: the next number does not hide it either.
+        await telling.raise()
+        await telling.check()
+        expect(telling.older).toBe('openfga')
+        await stand.recover({})
+        await telling.check()
+        telling.assertSound()
+      })
+
       test('is not what a process leaves that dies again and again before OpenFGA was told', async () => {
         await administer(`create database ${name}`)
         await using stand = await standOnPostgres(name)

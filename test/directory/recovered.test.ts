@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
 import type { Tuple } from '../../src/authz/fga.ts'
 import { type DirectoryDeps, openDirectory } from '../../src/compose/directory.ts'
-import { readMarker, writeMarker } from '../../src/delegation/recovery/restore-detection.ts'
+import { markerObject, readMarker } from '../../src/delegation/recovery/restore-detection.ts'
 import { distrustGroups, noteAllSaid } from '../../src/store/older-groups.ts'
 import { type DirectoryWorld, openDirectoryWorld, patch } from './world.ts'
 
@@ -17,7 +17,8 @@ afterAll(() => world?.[Symbol.asyncDispose]())
 async function age(older: 'database' | 'openfga'): Promise<void> {
   // By one write: the process looks by itself, and between two it would see the other one as older.
   const number = (await readMarker(world.service.fga)) + 5
-  if (older === 'database') await writeMarker(world.service.fga, number)
+  const marker = { user: `agent:epoch.${number}`, relation: 'agent', object: markerObject } as const
+  if (older === 'database') await world.service.fga.write({ writes: [marker] })
   else await world.database.query('update epochs set number = $1, told = $1', [number])
   expect(await world.service.mayHaveForgotten()).toBe(true)
 }

@@ -114,18 +114,20 @@ describe('a search that is done again exactly', needsPostgres, () => {
     const begun = Promise.withResolvers<void>()
     const slowed: Database = {
       ...database,
-      transaction: (work) =>
-        database.transaction((sql) =>
-          work({
-            async query(text, values) {
-              const rows = await sql.query<never>(text, values)
-              if (slow && text.includes('set_config')) {
-                begun.resolve()
-                await sql.query('select pg_sleep(60)')
-              }
-              return rows
-            },
-          }),
+      transaction: (work, options) =>
+        database.transaction(
+          (sql) =>
+            work({
+              async query(text, values) {
+                const rows = await sql.query<never>(text, values)
+                if (slow && text.includes('set_config')) {
+                  begun.resolve()
+                  await sql.query('select pg_sleep(60)')
+                }
+                return rows
+              },
+            }),
+          options,
         ),
     }
     const { told, shadow, ask } = watching({ database: slowed, longestMs: 500 })

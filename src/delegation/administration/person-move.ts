@@ -299,7 +299,8 @@ const known = `select 1 from people where key = $1
   union all select 1 from directory_users where account = $1
   union all select 1 from revocations where kind = 'subject' and key = 'user:' || $1
   union all select 1 from source_people where subject = 'user:' || $1
-  union all select 1 from revisions where access @> jsonb_build_array(jsonb_build_object('subject', 'user:' || $1))`
+  union all select 1 from (select access from revisions union all select access from failed_documents) as waiting
+    where access @> jsonb_build_array(jsonb_build_object('subject', 'user:' || $1))`
 
 const counts = `select
   (select count(*) from delegations where subject = $1 and state <> 'revoked') as delegations,

@@ -12,13 +12,7 @@ import { type ApprovalGrant, grantColumns, recordEnd } from '../lending/approval
 import { delegationTuples } from '../lending/delegation.ts'
 import type { Delegations } from '../lending/delegations.ts'
 import { forgetAgreements } from '../vault/agreements.ts'
-import {
-  markerObject,
-  type RestoreDetection,
-  readMarker,
-  recordAcknowledged,
-  writeMarker,
-} from './restore-detection.ts'
+import { markerObject, type RestoreDetection, readMarker, tellNumber } from './restore-detection.ts'
 import { planAccess, readRestored } from './restored.ts'
 
 type Recovered = Extract<DecisionEvent, { event: 'recovered' }>
@@ -197,8 +191,7 @@ export async function recover(
     { told: markedNumber, txn, now: new Date(clock.now()) },
     { event: 'recovered', ...counts },
   )
-  await writeMarker(fga, number)
-  await recordAcknowledged(database, number)
+  await tellNumber({ database, fga }, number)
   await epoch.check()
   return {
     ...counts,

@@ -148,11 +148,18 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
   }
 
   async function olderOf(before: EpochRow, wentBack: boolean): Promise<RestoreDetection['older']> {
-    const marked = isApart ? await readMarker(fga) : 0
-    // Again, and only now: another process may have raised it and told OpenFGA since.
-    const { number } = await readEpoch(database)
-    if (marked > number) return 'database'
-    return isApart && (marked < before.told || wentBack) ? 'openfga' : undefined
+    if (!isApart) return undefined
+    let { told } = before
+    for (;;) {
+      const markers = await readMarkers(fga)
+      // Again, and only now: another process may have raised it and told OpenFGA since.
+      const now = await readEpoch(database)
+      if (Math.max(0, ...markers) > now.number) return 'database'
+      if (!lacks(markers, told)) return wentBack ? 'openfga' : undefined
+      if (now.told === told) return 'openfga'
+      // It took away the marker of the one before.
+      told = now.told
+    }
   }
 
   /**
@@ -189,8 +196,12 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     state.raisedAt = clock.now()
     const number = await raiseNumber(database, new Date(state.raisedAt))
     if (number === undefined) return
-    await writeMarker(fga, number)
+    await fga.write({ writes: [marker(number)] })
+    // One that was put back since the check took the number too: it is not told, and lacks what was.
+    const before = await readEpoch(database)
+    if ((await olderOf(before, false)) !== undefined) return check()
     await recordAcknowledged(database, number)
+    await removeMarkersBelow(fga, number)
   }
 
   const isDueAgain = (): boolean =>
@@ -333,7 +344,7 @@ async function raiseNumber(sql: Sql, now: Date): Promise<number | undefined> {
 }
 
 /** After OpenFGA has acknowledged it: what died before leaves less here than it holds. */
-export async function recordAcknowledged(sql: Sql, number: number): Promise<void> {
+async function recordAcknowledged(sql: Sql, number: number): Promise<void> {
   await sql.query('update epochs set told = greatest(told, $1)', [number])
 }
 
@@ -351,9 +362,24 @@ async function readMarkers(fga: Pick<Fga, 'read'>): Promise<number[]> {
   return numbers
 }
 
-/** The new one comes before the old ones go: there is never none. */
-export async function writeMarker(fga: Pick<Fga, 'read' | 'write'>, number: number): Promise<void> {
+/**
+ * Whether OpenFGA went back before it was told this. The marker of what was told last stays until a later one
+ * is told. Only a process of before 1.2.1 takes it away earlier: then none is left that is lower.
+ */
+const lacks = (markers: readonly number[], told: number): boolean =>
+  told > 0 && !markers.includes(told) && (markers.length === 0 || Math.min(...markers) < told)
+
+/** Tells OpenFGA, whichever it held before. The new one comes before the old ones go: there is never none. */
+export async function tellNumber(
+  { database, fga }: { readonly database: Sql; readonly fga: Pick<Fga, 'read' | 'write'> },
+  number: number,
+): Promise<void> {
   await fga.write({ writes: [marker(number)] })
+  await recordAcknowledged(database, number)
+  await removeMarkersBelow(fga, number)
+}
+
+async function removeMarkersBelow(fga: Pick<Fga, 'read' | 'write'>, number: number): Promise<void> {
   const outdated = (await readMarkers(fga)).filter((markerNumber) => markerNumber < number)
   if (outdated.length > 0) await fga.write({ deletes: outdated.map(marker) })
 }
