@@ -1,4 +1,5 @@
 import { describe, type TestOptions } from 'vitest'
+import { seed } from '../../packages/engine/test/support/seed.ts'
 import { needsOpenfga, needsPostgres } from './native.ts'
 
 /** One way to run the service: which database, which authorizer. */
@@ -23,10 +24,18 @@ export const backends: readonly Backend[] = [
   },
 ]
 
-/** The same promises on every backend: one suite each, named `title on Postgres × OpenFGA`. */
+/**
+ * The same promises on every backend: one suite each, named `title on Postgres × OpenFGA`. With `BACKENDS=2`
+ * on two that have both databases and both authorizers among them; the seed and the title draw which.
+ */
 export function describeBackends(title: string, promises: (backend: Backend) => void): void {
-  for (const backend of backends)
+  for (const backend of process.env['BACKENDS'] === '2' ? pairOf(title) : backends)
     describe(`${title} on ${backend.name}`, backend.options, () => promises(backend))
+}
+
+function pairOf(title: string): readonly Backend[] {
+  const drawn = [...title].reduce((sum, letter) => sum + letter.charCodeAt(0), seed) % 2
+  return backends.filter((_, at) => (at === 1 || at === 2) === (drawn === 1))
 }
 
 /** The same promises on both databases: one suite each, named `title on postgres`. */
