@@ -361,6 +361,20 @@ describe('a wait', () => {
     expect(looks).toBe(2)
   })
 
+  test('looks at once where the clock is set back, and five seconds later by it again', async () => {
+    now = 3_600_000
+    current = { ...approval, expiresAt: new Date(7_200_000) }
+    const waiting = wait()
+    await settled()
+    now = 1_000
+    await delay(700)
+    expect(looks).toBe(2)
+    current = { ...current, state: 'denied' }
+    now = 6_000
+    expect(await waiting).toBe(current)
+    expect(looks).toBe(3)
+  })
+
   test('is refused while it is not known who may act, though nothing is told and its time stands still', async () => {
     const waiting = wait()
     await settled()
