@@ -1,6 +1,6 @@
 import type { Clock } from '../../kernel/clock.ts'
 import type { Principal } from '../../kernel/principal.ts'
-import type { Sql } from '../../store/sql.ts'
+import { countRows, type Sql } from '../../store/sql.ts'
 import type { GrantHolder } from '../lending/approval-grant.ts'
 import { holderOf } from './approval.ts'
 
@@ -90,15 +90,16 @@ export function createOffers({ sql: database, clock, randomBytes }: OffersDeps):
       return offer
     },
     async sweep() {
-      const now = clock.now()
+      const now = new Date(clock.now())
+      // A process whose clock is ahead would give back turns that others still count, and take their offers.
       await database.query(
-        `delete from offer_limits where not exists (select from unnest(made_at) as at where at > $1)`,
-        [new Date(now - hourMs)],
+        `delete from offer_limits where not exists
+           (select from unnest(made_at) as at where at > least(now(), $1) - interval '1 hour')`,
+        [now],
       )
-      const rows = await database.query('delete from offers where expires_at <= $1 returning id', [
-        new Date(now),
+      return countRows(database, 'delete from offers where expires_at <= least(now(), $1) returning id', [
+        now,
       ])
-      return rows.length
     },
   }
 }
