@@ -147,9 +147,12 @@ export class Watermarks implements AsyncDisposable {
    */
   async sweep(stored: readonly StoredTuple[]): Promise<void> {
     const { fga, now } = this.#deps
+    // By OpenFGA's clock, which wrote them all: ours may be ahead, and others' marks are in use.
+    const newestAt = stored.reduce((newest, { writtenAt }) => Math.max(newest, writtenAt), 0)
+    const latest = Math.min(now(), newestAt)
     const deletes = stored
       .filter(({ object }) => isWatermark(object) && object !== this.#object)
-      .filter(({ writtenAt }) => now() - writtenAt > leftMs)
+      .filter(({ writtenAt }) => latest - writtenAt > leftMs)
       .map(({ user, relation, object }) => ({ user, relation, object }) as Tuple)
     if (deletes.length > 0) await fga.write({ deletes })
   }

@@ -229,11 +229,14 @@ describe('the marks', () => {
     expect([...world.stored.keys()].filter((one) => one.includes('watermark:'))).toEqual([])
   })
 
-  test('of processes that left them behind are taken away after an hour', async () => {
+  test.each([
+    ['', 0],
+    [', and none before by a clock that is an hour ahead', 3_600_000],
+  ])('of processes that left them behind are taken away after an hour%s', async (_, aheadMs) => {
     const { fga, stored, put } = openSecondary()
     await using marks = new Watermarks({
       fga,
-      now: Date.now,
+      now: () => Date.now() + aheadMs,
       id: 'p1',
       onWritten: () => undefined,
       onError: () => undefined,
