@@ -63,7 +63,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const { database } = infrastructure
   const now = () => clock.now()
   const newTxn = () => `t_${randomBytes(16).toString('base64url')}`
-  const metrics = createMetrics(now)
+  const metrics = createMetrics()
 
   // What was begun ends with a composition that fails, too; disposed in reverse.
   await using stack = new AsyncDisposableStack()

@@ -42,7 +42,7 @@ export async function composeNominator(
   const corpus = stack.use(createCorpus({ database, log, newForMs: 0 }))
   const snapshots = createSnapshots({ index, corpus, onlyBits: true })
   const answer = createAnswerer({ index, corpus, snapshots, share, modelId: () => fga.modelId, now })
-  const metrics = createMetrics(now)
+  const metrics = createMetrics()
   observeIndex(metrics.registry, index.status)
   const readiness = async () => {
     const [databaseOk, openfgaOk] = await Promise.all([answers(database), fga.isHealthy(active.current.id)])

@@ -283,7 +283,7 @@ describe('the chart', needsHelm, () => {
     const ops = createOps({
       hosts: new Set(),
       bearer,
-      metrics: createMetrics(Date.now),
+      metrics: createMetrics(),
       readiness: async () => ({ ready, details: {} }),
     })
     const probe = async (name: string, port: number): Promise<boolean> => {
