@@ -4,6 +4,7 @@ import type { Clock } from '../../kernel/clock.ts'
 import { ownElapsed } from '../../kernel/elapsed.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
+import { createLru } from '../../kernel/lru.ts'
 import type { Database, Sql, SqlValue } from '../../store/sql.ts'
 import { mayUse, usedBy } from './agreements.ts'
 import type { Envelope } from './envelope.ts'
@@ -72,6 +73,8 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
   const { database, envelope, clients, clock, log } = deps
   const { elapsed = ownElapsed, step = async () => undefined } = deps
   const flights = new Map<string, Promise<ConnectionRow>>()
+  /** When this process had a new pair for a connection, by `elapsed`. */
+  const grantedAt = createLru<number>({ entriesMax: 1_000 })
 
   const assuredClient = (row: ConnectionRow): ProviderClient => {
     const client = clientOf(clients, row)
@@ -133,6 +136,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
     recordedAs: RecordActor,
     { tokens, scopes, expiresAt }: GrantedTokens,
   ): Promise<ConnectionRow> {
+    grantedAt.set(row.id, elapsed())
     const { jwe, key } = await envelope.seal(encryptionContextOf(row), tokens)
     const written = await persistently(() =>
       database.transaction(async (sql) => {
@@ -213,7 +217,10 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
     async after({ connection, sealedAt }, recordedAs) {
       const row = await usable(connection)
       if (row.sealed_at.getTime() !== sealedAt.getTime()) return handOut(row, recordedAs)
-      if (!row.refreshable || clock.now() - sealedAt.getTime() < refusedAgainMs) return undefined
+      const ageMs = clock.now() - sealedAt.getTime()
+      // A clock that was set back does not say how old it is: then each process goes by what it asked itself.
+      const sinceMs = ageMs < 0 ? elapsed() - (grantedAt.peek(connection) ?? Number.NEGATIVE_INFINITY) : ageMs
+      if (!row.refreshable || sinceMs < refusedAgainMs) return undefined
       return handOut(await flight(row, recordedAs), recordedAs)
     },
   }

@@ -172,6 +172,23 @@ describeDatabases('an access token that is over', (kind) => {
     expect(refreshes(requestsBefore)).toEqual([])
   })
 
+  test('is refreshed where the API refuses it and the clock is set back by an hour, once a minute', async () => {
+    await vaultParts.put({ tokens: double.grant(), endsIn: 7_200 })
+    vaultParts.clock.move(-3_600_000)
+    const requestsBefore = double.tokenRequests.length
+    const process = vaultParts.process()
+    const refused = () => process.withToken('c_1', async () => 401, { recordedAs, isRefused: () => true })
+    await refused()
+    expect(refreshes(requestsBefore)).toHaveLength(1)
+    vaultParts.clock.move(59_999)
+    await refused()
+    expect(refreshes(requestsBefore)).toHaveLength(1)
+    vaultParts.clock.move(1)
+    await refused()
+    expect(refreshes(requestsBefore)).toHaveLength(2)
+    vaultParts.clock.move(3_540_000)
+  })
+
   test('does not come back to life by a refresh that was in flight when it was taken back', async () => {
     await vaultParts.put({ tokens: double.grant(), endsIn: -1 })
     const answer = double.holdTokens()
