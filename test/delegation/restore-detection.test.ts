@@ -1,8 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import type { Fga } from '../../src/authz/fga.ts'
-import { openRestoreDetection, readMarker } from '../../src/delegation/recovery/restore-detection.ts'
+import {
+  markerObject,
+  openRestoreDetection,
+  readMarker,
+} from '../../src/delegation/recovery/restore-detection.ts'
 import { openRevocationFeed } from '../../src/delegation/revocation/revocation-feed.ts'
 import { createRevocations } from '../../src/delegation/revocation/revocations.ts'
+import type { Database } from '../../src/store/sql.ts'
 import { needsOpenfga, needsPostgres } from '../support/native.ts'
 import { movableClock, openMigrated } from './world.ts'
 import { openFga } from './world-fga.ts'
@@ -36,6 +41,65 @@ describe(
       await copy.epoch.raise()
       await copy.epoch.check()
       expect([copy.epoch.isSound, began]).toEqual([false, false])
+    })
+
+    test('is noticed where it takes the place of the other one just before its number is raised', async () => {
+      await wentOn(async () => undefined)
+      await using whole = await standOnPostgres(name)
+      await using copy = await standOnPostgres(`${name}_copy`)
+      const number = await readMarker(whole.fga)
+      // As a name that leads to another server from there on.
+      let current = whole.database
+      const database: Database = {
+        ...whole.database,
+        query(text, values) {
+          if (text.includes('set number = number + 1')) current = copy.database
+          return current.query(text, values)
+        },
+      }
+      await copy.database.query('update epochs set number = $1, told = $1', [number - 1])
+      const deps = { ...whole, database, clock, log: () => undefined, isApart: true, everyMs: 1e6 }
+      await using raising = await openRestoreDetection(deps)
+      await raising.raise()
+      expect([raising.older, await readMarker(whole.fga)]).toEqual(['database', number])
+      await using started = await standOnPostgres(`${name}_copy`)
+      expect(started.epoch.older).toBe('database')
+    })
+
+    test('recovered is not the older one by what a process says late that stood still meanwhile', async () => {
+      await wentOn(async () => undefined)
+      await using whole = await standOnPostgres(name)
+      await using copy = await standOnPostgres(`${name}_copy`)
+      const late = (await readMarker(whole.fga)) + 5
+      await copy.recover()
+      await copy.fga.write({
+        writes: [{ user: `agent:epoch.${late}`, relation: 'agent', object: markerObject }],
+      })
+      await copy.epoch.check()
+      expect(copy.epoch.isSound).toBe(true)
+    })
+
+    test('is recovered by the recovery that began last; one that began before it does not end', async () => {
+      await wentOn(async () => undefined)
+      await using copy = await standOnPostgres(`${name}_copy`)
+      await using other = await standOnPostgres(`${name}_copy`)
+      const step = async (at: string) => {
+        if (at !== 'begun') return
+        const dies = async () => {
+          throw new Error('killed')
+        }
+        await expect(
+          other.recover({ step: dies }, { heads: [], access: undefined, anyway: true }),
+        ).rejects.toThrow('killed')
+      }
+      await expect(copy.recover({ step })).rejects.toThrow('Another recovery began')
+      for (const { epoch } of [copy, other]) {
+        await epoch.check()
+        expect(epoch.isSound).toBe(false)
+      }
+      await other.recover()
+      await copy.epoch.check()
+      copy.epoch.assertSound()
     })
 
     test('is noticed by whoever looks anew before the next look is due', async () => {
@@ -120,37 +184,60 @@ describe(
         expect(stand.epoch.older).toBe('openfga')
       })
 
-      test('is not hidden by a process that was just about to tell OpenFGA a number', async () => {
-        await administer(`create database ${name}`)
-        await using stand = await standOnPostgres(name)
-        await stand.epoch.raise()
-        const putBack = await openfgaNow(stand.fga.storeId)
-        await stand.epoch.raise()
-        let meanwhile: () => Promise<void> = putBack
-        const fga: Fga = {
-          ...stand.fga,
-          async write(change) {
-            const before = meanwhile
-            meanwhile = async () => undefined
-            await before()
-            return stand.fga.write(change)
-          },
-        }
-        const deps = { ...stand, clock, log: () => undefined, isApart: true, everyMs: 1e6 }
-        await using telling = await openRestoreDetection({ ...deps, fga })
-        await telling.raise()
-        for (const epoch of [telling, stand.epoch]) {
-          await epoch.check()
-          expect([epoch.isSound, epoch.older]).toEqual([false, 'openfga'])
-        }
-        // It stays so: the next number does not hide it either.
-        await telling.raise()
-        await telling.check()
-        expect(telling.older).toBe('openfga')
-        await stand.recover({})
-        await telling.check()
-        telling.assertSound()
-      })
+      test.each([1, 0])(
+        'is not hidden by a process that was just about to tell OpenFGA a number, where it held %s',
+        async (count) => {
+          await administer(`create database ${name}`)
+          await using stand = await standOnPostgres(name)
+          if (count > 0) await stand.epoch.raise()
+          const putBack = await openfgaNow(stand.fga.storeId)
+          await stand.epoch.raise()
+          let meanwhile: () => Promise<void> = putBack
+          const fga: Fga = {
+            ...stand.fga,
+            async write(change) {
+              const before = meanwhile
+              meanwhile = async () => undefined
+              await before()
+              return stand.fga.write(change)
+            },
+          }
+          const deps = { ...stand, clock, log: () => undefined, isApart: true, everyMs: 1e6 }
+          await using telling = await openRestoreDetection({ ...deps, fga })
+          await telling.raise()
+          for (const epoch of [telling, stand.epoch]) {
+            await epoch.check()
+            expect([epoch.isSound, epoch.older]).toEqual([false, 'openfga'])
+          }
+          // It stays so: the next number does not hide it either.
+          await telling.raise()
+          await telling.check()
+          expect(telling.older).toBe('openfga')
+          await stand.recover({})
+          await telling.check()
+          telling.assertSound()
+        },
+      )
+
+      test.each(['access', 'searched', 'ended'])(
+        'and once more during its recovery, at %s, ends that, and is recovered by the next',
+        async (when) => {
+          await administer(`create database ${name}`)
+          await using stand = await standOnPostgres(name)
+          await stand.epoch.raise()
+          const putBack = await openfgaNow(stand.fga.storeId)
+          await stand.epoch.raise()
+          await putBack()
+          const step = async (at: string) => {
+            if (at === when) await putBack()
+          }
+          await expect(stand.recover({ step })).rejects.toMatchObject({ code: 'conflict' })
+          await stand.epoch.check()
+          expect([stand.epoch.isSound, stand.epoch.older]).toEqual([false, 'openfga'])
+          expect(await stand.recover()).toMatchObject({ older: 'openfga' })
+          expect(await markers(stand.fga)).toEqual([`agent:epoch.${await readMarker(stand.fga)}`])
+        },
+      )
 
       test('is not what a process leaves that dies again and again before OpenFGA was told', async () => {
         await administer(`create database ${name}`)

@@ -4,6 +4,7 @@ import type { ExportedHead } from '../../audit/seal/heads.ts'
 import type { Fga, StoredTuple, Tuple } from '../../authz/fga.ts'
 import { tupleId } from '../../authz/fga.ts'
 import type { Clock } from '../../kernel/clock.ts'
+import { AppError } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import { beginAdoption, isAllAdopted } from '../../store/adopted.ts'
 import { distrustGroups } from '../../store/older-groups.ts'
@@ -12,7 +13,14 @@ import { type ApprovalGrant, grantColumns, recordEnd } from '../lending/approval
 import { delegationTuples } from '../lending/delegation.ts'
 import type { Delegations } from '../lending/delegations.ts'
 import { forgetAgreements } from '../vault/agreements.ts'
-import { markerObject, type RestoreDetection, readMarker, tellNumber } from './restore-detection.ts'
+import {
+  isRecoveryMarked,
+  markerObject,
+  markRecovery,
+  type RestoreDetection,
+  readMarker,
+  tellRecovered,
+} from './restore-detection.ts'
 import { planAccess, readRestored } from './restored.ts'
 
 type Recovered = Extract<DecisionEvent, { event: 'recovered' }>
@@ -112,11 +120,9 @@ export async function recover(
   const copiedAt = new Date(restored?.taken_at ?? clock.now())
   const missing = kept.heads.length === 0 ? undefined : await deps.countMissing(kept.heads, copiedAt)
   const plan = restored && planAccess(restored, kept.access, missing)
-  const { wholeAt, logWentBack, saidCopies } = await beginRecovery(
-    database,
-    new Date(clock.now()),
-    kept.anyway,
-  )
+  const begun = await beginRecovery(database, new Date(clock.now()), kept.anyway)
+  const { wholeAt, logWentBack, saidCopies } = begun
+  await markRecovery(fga, txn)
   await epoch.check()
   const older: RecoveryReport['older'] = epoch.older ?? 'not_known'
   await step('begun')
@@ -186,12 +192,14 @@ export async function recover(
     ...(missing !== undefined && { records_missing: missing }),
   }
   const markedNumber = await readMarker(fga)
+  if (!(await isRecoveryMarked(fga, txn))) throw overtaken()
   const number = await endRecovery(
     database,
-    { told: markedNumber, txn, now: new Date(clock.now()) },
+    { told: markedNumber, txn, beganAt: begun.beganAt, now: new Date(clock.now()) },
     { event: 'recovered', ...counts },
   )
-  await tellNumber({ database, fga }, number)
+  await step('ended')
+  if (!(await tellRecovered(deps, { number, txn }))) throw overtaken()
   await epoch.check()
   return {
     ...counts,
@@ -214,9 +222,16 @@ async function ofScim(sql: Sql): Promise<readonly string[]> {
   )
 }
 
+const overtaken = (): AppError =>
+  new AppError('conflict', {
+    public:
+      'Another recovery began after this one, or a copy was put back meanwhile. If nobody is answered, run it again.',
+  })
+
 const nothingKept: Kept = { heads: [], access: undefined, anyway: false }
 
 interface Begun {
+  readonly beganAt: Date
   readonly wholeAt: Date
   readonly logWentBack: boolean
   /** Also where only a recovery that died was told so: whoever runs it again need not say it. */
@@ -225,29 +240,42 @@ interface Begun {
 
 async function beginRecovery(database: Database, now: Date, saysCopies: boolean): Promise<Begun> {
   const [row] = await database.query<Begun>(
-    `update epochs set recovering_since = coalesce(recovering_since, $1), tokens_from = $1,
+    `update epochs set recovering_since = coalesce(recovering_since, $1),
+       -- By which its end knows that none began after it.
+       tokens_from = case when tokens_from = $1 then $1 + interval '1 millisecond' else $1 end,
        said_copies = said_copies or $2
-     returning raised_at as "wholeAt", log_went_back as "logWentBack", said_copies as "saidCopies"`,
+     returning tokens_from as "beganAt", raised_at as "wholeAt", log_went_back as "logWentBack", said_copies as "saidCopies"`,
     [now, saysCopies],
   )
   if (row === undefined) throw new Error('The database has no epoch.')
   return row
 }
 
+interface RecoveryEnd {
+  readonly told: number
+  readonly txn: string
+  readonly beganAt: Date
+  readonly now: Date
+}
+
+/**
+ * Only the recovery that began last: what another one was told may ask for more. A thousand numbers on, so
+ * that what a process tells late that stood still does not make the database look older.
+ */
 async function endRecovery(
   database: Database,
-  { told: markedNumber, txn, now }: { readonly told: number; readonly txn: string; readonly now: Date },
+  { told: markedNumber, txn, beganAt, now }: RecoveryEnd,
   event: Recovered,
 ): Promise<number> {
   return database.transaction(async (sql) => {
     const [row] = await sql.query<{ number: number }>(
-      `update epochs set number = greatest(number, $1) + 1, raised_at = $2, recovering_since = null, log_went_back = false,
+      `update epochs set number = greatest(number, $1) + 1000, raised_at = $2, recovering_since = null, log_went_back = false,
          restored = null, said_copies = false,
          -- Those that others issued while they had not heard of it.
-         tokens_from = $2 returning number`,
-      [markedNumber, now],
+         tokens_from = $2 where tokens_from = $3 returning number`,
+      [markedNumber, now, beganAt],
     )
-    if (row === undefined) throw new Error('The database has no epoch.')
+    if (row === undefined) throw overtaken()
     // Nobody reads by groups of sources before a reading compared all of them.
     await sql.query('update sources set groups_at = null, crawl_wanted_at = now(), next_at = now()')
     await record(sql, operator(txn), event)

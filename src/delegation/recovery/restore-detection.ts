@@ -86,6 +86,9 @@ const marker = (number: number): Tuple => ({
   object: markerObject,
 })
 
+const recoveryAgent = 'agent:recovery.'
+const recoveryMarker = (txn: string): Tuple => ({ ...marker(0), user: `${recoveryAgent}${txn}` })
+
 // A minute of looks tells (src/authz/index/log-reader.ts), where none of them fails.
 const doubtLooksMax = 90
 
@@ -194,12 +197,15 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     if (!isSound()) return
     state.raisedFor = await activity(database)
     state.raisedAt = clock.now()
-    const number = await raiseNumber(database, new Date(state.raisedAt))
-    if (number === undefined) return
+    const held = await readMarker(fga)
+    const number = await raiseNumber(database, held, new Date(state.raisedAt))
+    if (number === undefined) return check()
     await fga.write({ writes: [marker(number)] })
     // One that was put back since the check took the number too: it is not told, and lacks what was.
+    const isAlone = (await readMarkers(fga)).every((other) => other === number)
+    if (isAlone && held > 0) await noteWentBack(database, true)
     const before = await readEpoch(database)
-    if ((await olderOf(before, false)) !== undefined) return check()
+    if (before.logWentBack || (await olderOf(before, false)) !== undefined) return check()
     await recordAcknowledged(database, number)
     await removeMarkersBelow(fga, number)
   }
@@ -335,10 +341,12 @@ async function noteWentBack(sql: Sql, wentBack: boolean): Promise<void> {
   await sql.query('update epochs set log_went_back = $1 where recovering_since is null', [wentBack])
 }
 
-async function raiseNumber(sql: Sql, now: Date): Promise<number | undefined> {
+/** Not where OpenFGA was told more: a database that was put back since it was checked must not catch up. */
+async function raiseNumber(sql: Sql, marked: number, now: Date): Promise<number | undefined> {
   const rows = await sql.query<{ number: number }>(
-    `update epochs set number = number + 1, raised_at = $1 where recovering_since is null returning number`,
-    [now],
+    `update epochs set number = number + 1, raised_at = $2
+     where recovering_since is null and number >= $1 returning number`,
+    [marked, now],
   )
   return rows[0]?.number
 }
@@ -369,14 +377,38 @@ async function readMarkers(fga: Pick<Fga, 'read'>): Promise<number[]> {
 const lacks = (markers: readonly number[], told: number): boolean =>
   told > 0 && !markers.includes(told) && (markers.length === 0 || Math.min(...markers) < told)
 
-/** Tells OpenFGA, whichever it held before. The new one comes before the old ones go: there is never none. */
-export async function tellNumber(
+/** Says in OpenFGA that a recovery goes on. One that is put back meanwhile does not say it any more. */
+export async function markRecovery(fga: Pick<Fga, 'write'>, txn: string): Promise<void> {
+  await fga.write({ writes: [recoveryMarker(txn)] })
+}
+
+/** Whether OpenFGA is still the one that was told of this recovery. */
+export async function isRecoveryMarked(fga: Pick<Fga, 'read'>, txn: string): Promise<boolean> {
+  for await (const _ of fga.read(recoveryMarker(txn))) return true
+  return false
+}
+
+/**
+ * Tells OpenFGA the number of this recovery, which ends what it says of recoveries. False: it was put back
+ * meanwhile, and that is noted.
+ */
+export async function tellRecovered(
   { database, fga }: { readonly database: Sql; readonly fga: Pick<Fga, 'read' | 'write'> },
-  number: number,
-): Promise<void> {
+  { number, txn }: { readonly number: number; readonly txn: string },
+): Promise<boolean> {
+  // The new one comes before the old ones go: there is never none.
   await fga.write({ writes: [marker(number)] })
+  if (!(await isRecoveryMarked(fga, txn))) {
+    await noteWentBack(database, true)
+    return false
+  }
   await recordAcknowledged(database, number)
   await removeMarkersBelow(fga, number)
+  const said: Tuple[] = []
+  for await (const { user, relation, object } of fga.read({ object: markerObject }))
+    if (user.startsWith(recoveryAgent)) said.push({ user, relation, object } as Tuple)
+  await fga.write({ deletes: said })
+  return true
 }
 
 async function removeMarkersBelow(fga: Pick<Fga, 'read' | 'write'>, number: number): Promise<void> {
