@@ -261,7 +261,7 @@ describeDatabases('the sealed record, of which somebody is erased,', (kind) => {
     const standing: Database = {
       ...database,
       ...meeting(database),
-      transaction: (work) => database.transaction((sql) => work(meeting(sql))),
+      transaction: (work, options) => database.transaction((sql) => work(meeting(sql)), options),
     }
     await erasures(standing).erase('user:anne')
     await other

@@ -13,6 +13,9 @@ import { movableClock, openMigrated } from './world.ts'
 import { openFga } from './world-fga.ts'
 import { clock, dyingOn, openCopies } from './world-recovery.ts'
 
+/** Looks when it is asked to. */
+const looking = { clock, log: () => undefined, isApart: true, everyMs: 1e6 }
+
 async function markers(fga: Fga): Promise<string[]> {
   const users: string[] = []
   for await (const { user } of fga.read({ object: 'delegation:remit.epoch' })) users.push(user)
@@ -58,8 +61,7 @@ describe(
         },
       }
       await copy.database.query('update epochs set number = $1, told = $1', [number - 1])
-      const deps = { ...whole, database, clock, log: () => undefined, isApart: true, everyMs: 1e6 }
-      await using raising = await openRestoreDetection(deps)
+      await using raising = await openRestoreDetection({ ...whole, ...looking, database })
       await raising.raise()
       expect([raising.older, await readMarker(whole.fga)]).toEqual(['database', number])
       await using started = await standOnPostgres(`${name}_copy`)
@@ -150,15 +152,7 @@ describe(
             this.isLogDoubted = false
           },
         }
-        const open = (its = followed) =>
-          openRestoreDetection({
-            ...stand,
-            clock,
-            log: () => undefined,
-            isApart: true,
-            everyMs: 1e6,
-            followed: its,
-          })
+        const open = (its = followed) => openRestoreDetection({ ...stand, ...looking, followed: its })
         await using noticing = await open()
         // One that starts, and knows only what is stored since.
         await using started = await open({ ...followed, logWentBack: false, isLogDoubted: false })
@@ -202,8 +196,7 @@ describe(
               return stand.fga.write(change)
             },
           }
-          const deps = { ...stand, clock, log: () => undefined, isApart: true, everyMs: 1e6 }
-          await using telling = await openRestoreDetection({ ...deps, fga })
+          await using telling = await openRestoreDetection({ ...stand, ...looking, fga })
           await telling.raise()
           for (const epoch of [telling, stand.epoch]) {
             await epoch.check()

@@ -82,7 +82,10 @@ describe.each(engines)('on $name', ({ open, options, worlds }) => {
     const count = (name: string): void => {
       counts[name] = (counts[name] ?? 0) + 1
     }
-    for (let nth = 0; nth < worlds; nth++) {
+    const kinds = ['allowed', 'throughZone', 'document', 'folder', 'zone', 'collection', 'organization']
+    const rare = (): string[] => kinds.filter((name) => (counts[name] ?? 0) <= worlds / 6)
+    // A few more where these had too little of something, such as of people let in by a zone alone.
+    for (let nth = 0; nth < worlds || (rare().length > 0 && nth < 2 * worlds); nth++) {
       const keys = drawOwnTuples(createRandom(seed + nth), 110)
       const oracle = createOracle(keys, nowMs)
       const withoutZones = createOracle(
@@ -115,9 +118,7 @@ describe.each(engines)('on $name', ({ open, options, worlds }) => {
     }
     console.log(`seed ${seed}: ${JSON.stringify(counts)}`)
     expect(wrong).toEqual([])
-    // The worlds are such worlds. Few get through a zone alone: in some twelve worlds two.
-    for (const name of ['allowed', 'throughZone', 'document', 'folder', 'zone', 'collection', 'organization'])
-      expect(counts[name] ?? 0, name).toBeGreaterThan(0)
+    expect(rare(), 'the worlds are such worlds').toEqual([])
   })
 })
 

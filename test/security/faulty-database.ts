@@ -41,7 +41,7 @@ export function faultyDatabase(): FaultyDatabase {
         await meet(forced.text, real)
         return real.queryFixedPlan(forced, values)
       },
-      transaction: (work) => real.transaction((sql) => work(guard(sql, real))),
+      transaction: (work, options) => real.transaction((sql) => work(guard(sql, real)), options),
     }),
     set(next, before) {
       statement = next

@@ -22,7 +22,7 @@ function mortal(database: Database): Database {
     ...database,
     ...over(database),
     queryFixedPlan: (statement, values) => alive(() => database.queryFixedPlan(statement, values)),
-    transaction: (work) => alive(() => database.transaction((sql) => work(over(sql)))),
+    transaction: (work, options) => alive(() => database.transaction((sql) => work(over(sql)), options)),
   }
 }
 

@@ -49,7 +49,7 @@ describeDatabases('an answer from afar', (kind) => {
         return sql.query(text, values)
       },
     })
-    return { ...on(real), transaction: (work) => real.transaction((sql) => work(on(sql))) }
+    return { ...on(real), transaction: (work, options) => real.transaction((sql) => work(on(sql)), options) }
   }
 
   const begun = async (parameters: Readonly<Record<string, string>> = {}, person = 'anne') =>

@@ -90,7 +90,7 @@ function failingAt(event: string): Database {
   return {
     ...database,
     query: failing(database).query,
-    transaction: (work) => database.transaction((sql) => work(failing(sql))),
+    transaction: (work, options) => database.transaction((sql) => work(failing(sql)), options),
     [Symbol.asyncDispose]: async () => undefined,
   }
 }

@@ -119,7 +119,7 @@ export function plantedIn(real: Database, plant: () => Plant): Database {
   return {
     ...real,
     query: (text, values) => over(real).query(text, values),
-    transaction: (work) => real.transaction((sql) => work(over(sql))),
+    transaction: (work, options) => real.transaction((sql) => work(over(sql)), options),
   }
 }
 

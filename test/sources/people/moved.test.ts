@@ -9,7 +9,7 @@ let old: string
 let afterLinking: () => Promise<unknown> = async () => undefined
 const wrap = (database: Database): Database => ({
   ...database,
-  async transaction(work) {
+  async transaction(work, options) {
     let isLinking = false
     const seen = (sql: Sql): Sql => ({
       query: (text, values) => {
@@ -17,7 +17,7 @@ const wrap = (database: Database): Database => ({
         return sql.query(text, values)
       },
     })
-    const result = await database.transaction((sql) => work(seen(sql)))
+    const result = await database.transaction((sql) => work(seen(sql)), options)
     const hook = afterLinking
     if (isLinking) afterLinking = async () => undefined
     if (isLinking) await hook()
