@@ -43,7 +43,7 @@ const notHere = () => Promise.reject(new Error('not here'))
 
 /** A database with collection `handbook`, anne, and research-bot that anne has lent the handbook to. */
 export async function openCommands() {
-  const database = await openMigrated()
+  const database = await openMigrated('pglite')
   const fga = await openFga(database, systemClock)
   const agents = createAgents({ sql: database, clock: systemClock })
   const people = createPeople({ sql: database })

@@ -24,7 +24,7 @@ let failure: Error | undefined
 let passed: number
 
 beforeAll(async () => {
-  database = await openTestDatabase()
+  database = await openTestDatabase('pglite')
 })
 afterAll(() => database?.close())
 beforeEach(async () => {

@@ -38,9 +38,9 @@ export function movableClock(): MovableClock {
 }
 
 /** A migrated database of its own, and a folder that goes with it. */
-export async function openMigrated(): Promise<Database & { readonly folder: string }> {
+export async function openMigrated(kind?: Database['kind']): Promise<Database & { readonly folder: string }> {
   const folder = await mkdtemp(join(tmpdir(), 'remit-test-'))
-  const database = await openTestDatabase()
+  const database = await openTestDatabase(kind)
   const close = async () => {
     await database.close()
     await rm(folder, { recursive: true, force: true })

@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import type { Listening } from '../../src/kernel/listening.ts'
 import { listen } from '../../src/start.ts'
 import { faultyDatabase } from '../security/faulty-database.ts'
+import { alone } from '../support/backends.ts'
 import { openWorld, type World } from '../support/world.ts'
 
 const storage = faultyDatabase()
@@ -12,7 +13,7 @@ let server: Listening
 let token: string
 beforeAll(async () => {
   const env = { REQUEST_DEADLINE_MS: '500', WRITE_DEADLINE_MS: '2000' }
-  world = await openWorld({ env, database: storage.wrap })
+  world = await openWorld({ backend: alone, env, database: storage.wrap })
   token = await world.token({ service: 'loader' })
   server = await listen({ fetch: world.service.app.fetch, host: '127.0.0.1', port: 0, drainMs: 100 })
 })

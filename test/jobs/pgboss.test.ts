@@ -8,7 +8,7 @@ import { openTestDatabase } from '../support/database.ts'
 
 let database: Database
 beforeAll(async () => {
-  database = await openTestDatabase()
+  database = await openTestDatabase('pglite')
 })
 afterAll(() => database.close())
 

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { callTool, openMcpWorld, revisions, textOf } from '../mcp/world.ts'
+import { alone } from '../support/backends.ts'
 import { createWordEmbedder } from '../support/embedder.ts'
 import { noting, notingChecks, sentBy } from '../support/noting.ts'
 import { openWorld, type World, type WorldOptions } from '../support/world.ts'
@@ -17,6 +18,7 @@ const options = {
       return words.embedQuery(text, options)
     },
   },
+  backend: alone,
 } satisfies WorldOptions
 beforeAll(async () => {
   world = await openMcpWorld({ ...options, env: { REQUEST_DEADLINE_MS: '20000' } })

@@ -1,6 +1,6 @@
 import { operator } from '../../src/audit/record.ts'
 import type { Database } from '../../src/store/sql.ts'
-import type { Backend } from '../support/backends.ts'
+import { alone, type Backend } from '../support/backends.ts'
 import { openWorld, type World } from '../support/world.ts'
 import { movedOrigin, Wiki, wikiKind, wikiOrigin } from './wiki.ts'
 
@@ -49,7 +49,7 @@ export interface Shown {
 
 /** The whole service, administered by carol and dan, with a wiki to bring into the collection `wiki`. */
 export async function openSourceWorld({
-  backend,
+  backend = alone,
   untold = [],
   now,
   wrap,
@@ -62,7 +62,7 @@ export async function openSourceWorld({
 } = {}): Promise<SourceWorld> {
   const wiki = new Wiki()
   const world = await openWorld({
-    ...(backend && { backend }),
+    backend,
     ...(now && { now }),
     ...(wrap && { database: wrap }),
     env: { SOURCE_ORIGINS: `${wikiOrigin},${movedOrigin}`, REQUEST_DEADLINE_MS: '30000' },

@@ -4,7 +4,7 @@ import { dumpSchema } from '../../scripts/schema-dump.ts'
 import { openTestDatabase } from '../support/database.ts'
 
 test('migrations/schema.sql is what the migrations make (else: npx node scripts/schema-dump.ts > migrations/schema.sql)', async () => {
-  await using database = await openTestDatabase()
+  await using database = await openTestDatabase('pglite')
   const committed = await readFile(new URL('../../migrations/schema.sql', import.meta.url), 'utf8')
   expect(await dumpSchema(database), 'run: npx node scripts/schema-dump.ts > migrations/schema.sql').toBe(
     committed,
@@ -14,7 +14,7 @@ test('migrations/schema.sql is what the migrations make (else: npx node scripts/
 test('the dump shows a change of a default, a constraint, an index, a trigger and a function', {
   timeout: 120_000,
 }, async () => {
-  await using database = await openTestDatabase()
+  await using database = await openTestDatabase('pglite')
   const before = await dumpSchema(database)
   const changes = [
     `alter table settings alter column value set default '{}'`,

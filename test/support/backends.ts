@@ -11,6 +11,12 @@ export interface Backend {
   readonly options: TestOptions
 }
 
+/**
+ * The embedded database: a process is alone with it. It takes over at once what another one held, and there
+ * is one clock, which a test may move.
+ */
+export const alone = { database: 'pglite', openfga: 'engine' } as const
+
 /** All four; those that this machine lacks stay in the list, to be reported as skipped instead of missing. */
 export const backends: readonly Backend[] = [
   { name: 'PGlite × engine', database: 'pglite', openfga: 'engine', options: {} },

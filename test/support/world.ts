@@ -19,7 +19,7 @@ import { createSystemFetch } from '../../src/outbound/guarded-fetch.ts'
 import { takeIn } from '../../src/sample/seed.ts'
 import type { SourceKind } from '../../src/sources/kind.ts'
 import type { Database } from '../../src/store/sql.ts'
-import type { Backend } from './backends.ts'
+import { alone, type Backend } from './backends.ts'
 import { openTestDatabase } from './database.ts'
 import { createWordEmbedder } from './embedder.ts'
 import { native } from './native.ts'
@@ -110,7 +110,8 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     logged.push({ event, ...(fields && { fields }) })
   }
   const now = options.now ?? Date.now
-  const opened = await openTestDatabase(options.backend?.database)
+  const ofClock = options.now && alone.database
+  const opened = await openTestDatabase(options.backend?.database ?? ofClock)
   const database = options.database?.(opened) ?? opened
   const real = await openfgaFor(options.backend?.openfga ?? 'engine', opened, now)
   const embedder = options.embedder === undefined ? createWordEmbedder() : options.embedder

@@ -40,7 +40,7 @@ let before: (() => Promise<unknown>) | undefined
 let after: (() => Promise<unknown>) | undefined
 
 beforeAll(async () => {
-  database = await openMigrated()
+  database = await openMigrated('pglite')
   clock = movableClock()
   const fga = createFga(createFgaApi({ apiUrl: 'http://127.0.0.1:9', timeoutMs: 1 }), 'none', () => 'none')
   const unasked = () => {
@@ -196,7 +196,7 @@ describe('who waits', () => {
     reads = 0
     const answers = asked.map(([as, { id }]) => by.wait(as, id, signal))
     await expect.poll(() => reads).toBeGreaterThanOrEqual(asked.length)
-    // The answer to the look comes after it was asked for.
+    // The answer to the look comes after it was asked for: it has one connection.
     await database.query('select 1')
     return answers
   }

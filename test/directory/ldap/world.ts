@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { ListedWaiting, WaitingWhat } from '../../../src/directory/reading/waiting.ts'
 import type { NewDirectory } from '../../../src/directory/ways.ts'
 import type { Database } from '../../../src/store/sql.ts'
-import type { Backend } from '../../support/backends.ts'
+import { alone, type Backend } from '../../support/backends.ts'
 import { startTestIssuer, type TestIssuer } from '../../support/issuer.ts'
 import { type Slapd, startSlapd } from '../../support/slapd.ts'
 import { openWorld, type World } from '../../support/world.ts'
@@ -66,7 +66,7 @@ export async function openLdapWorld(
     secret_env: 'ACME_LDAP_PASSWORD',
   })
   const world = await openWorld({
-    ...(options.backend && { backend: options.backend }),
+    backend: options.backend ?? alone,
     ...(options.now && { now: options.now }),
     ...(options.database && { database: options.database }),
     env: {
