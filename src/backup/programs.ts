@@ -4,6 +4,7 @@ import type { Readable, Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { promisify } from 'node:util'
 import { OperatorError } from '../kernel/operator-error.ts'
+import { addressOf } from '../store/pg.ts'
 
 /** What Postgres brings for copies of a database. */
 export type Program = 'pg_dump' | 'pg_restore' | 'psql'
@@ -57,32 +58,67 @@ export async function assertPrograms(
   }
 }
 
-/** Starts one. Its password is in no list of processes. */
+/**
+ * Starts one. Its password is in no list of processes. Where the service looks at the server's certificate,
+ * so does the program, and at the name in it. By PGSSLROOTCERT of `env` where the URL names no file of
+ * authorities, else by NODE_EXTRA_CA_CERTS, else by those of the system.
+ */
 export function startProgram(
   name: Program,
   { url, env }: { readonly url?: string; readonly env: Environment },
   args: readonly string[],
 ): RunningProgram {
-  const { address, password } = url === undefined ? {} : withoutPassword(url)
+  const { address, variables } = url === undefined ? {} : connectionOf(url, env)
   const child = spawn(name, [...(address === undefined ? [] : ['--dbname', address]), ...args], {
     stdio: ['pipe', 'pipe', 'pipe'],
-    env: { ...env, ...(password !== undefined && { PGPASSWORD: password }) },
+    env: { ...env, ...variables },
   })
   // How it ended says why.
   child.stdin.on('error', () => undefined)
   const said = text(child.stderr).catch(() => '')
   const ended = once(child, 'close').then(async ([code]) => {
-    if (code !== 0) throw new OperatorError(`${name} failed: ${(await said).trim() || String(code)}`)
+    if (code === 0) return
+    const why = (await said).trim() || String(code)
+    throw new OperatorError(
+      `${name} failed: ${why}${/certificate/i.test(why) ? `\n${aboutAuthorities}` : ''}`,
+    )
   })
   // Whoever waits hears of it.
   ended.catch(() => undefined)
   return { stdin: child.stdin, stdout: child.stdout, ended, kill: () => child.kill('SIGKILL') }
 }
 
-function withoutPassword(url: string): { readonly address: string; readonly password: string | undefined } {
+// Postgres itself advises to look at no certificate.
+const aboutAuthorities =
+  'Name the file of the authority in PGSSLROOTCERT. Programs older than 16 do not know those of the system (docs/recovery.md).'
+
+interface ProgramConnection {
+  /** Without the password. */
+  readonly address: string
+  readonly variables: Environment
+}
+
+function connectionOf(url: string, env: Environment): ProgramConnection {
   const parsed = new URL(url)
-  const password = parsed.password || encodeURIComponent(parsed.searchParams.get('password') ?? '')
+  const { searchParams } = parsed
+  const password = parsed.password || encodeURIComponent(searchParams.get('password') ?? '')
   parsed.password = ''
-  parsed.searchParams.delete('password')
-  return { address: parsed.href, password: password === '' ? undefined : decodeURIComponent(password) }
+  searchParams.delete('password')
+  let authorities: string | undefined
+  if (addressOf(url).isVerified) {
+    // libpq's own reading of require, prefer and ssl=true looks at no certificate: whoever is between would
+    // have the password.
+    searchParams.delete('ssl')
+    searchParams.set('sslmode', 'verify-full')
+    authorities =
+      searchParams.get('sslrootcert') || env['PGSSLROOTCERT'] || env['NODE_EXTRA_CA_CERTS'] || 'system'
+    searchParams.delete('sslrootcert')
+  }
+  return {
+    address: parsed.href,
+    variables: {
+      ...(password !== '' && { PGPASSWORD: decodeURIComponent(password) }),
+      ...(authorities !== undefined && { PGSSLROOTCERT: authorities }),
+    },
+  }
 }
