@@ -193,6 +193,49 @@ describe.each(['pglite', 'postgres'] as const)('on %s', (kind) => {
       expect(authority.current).toBeUndefined()
     })
 
+    /** What `recover` leaves in a copy that counted on by itself. */
+    const recoveredElsewhere = `update revocation_feed_changes set at = at + interval '1 second'`
+
+    test.each([
+      ['no more changes than it has heard of', async () => undefined],
+      ['more of them', () => revokeAnne()],
+      [
+        'more of them, and it is told of its recovery',
+        () => database.query('update epochs set tokens_from = now()'),
+      ],
+    ])('answers nobody, for good, once a recovered copy is in its place that has %s', async (_, more) => {
+      await revokeAnne()
+      const authority = await follow()
+      await database.query(recoveredElsewhere)
+      await more()
+      await expect(authority.refresh()).rejects.toThrow('older')
+      expect(() => authority.assertHeard()).toThrow('back in time')
+      await database.query(`update revocation_feed_changes set at = at - interval '1 second'`)
+      await authority.refresh()
+      expect(authority.current).toBeUndefined()
+    })
+
+    test('answers nobody once the copy in its place was recovered and has swept that change', async () => {
+      const authority = await follow()
+      await database.query('alter table epochs disable trigger all')
+      await database.query('update epochs set tokens_from = now()')
+      await database.query('delete from revocation_feed_changes')
+      await expect(authority.refresh()).rejects.toThrow('older')
+    })
+
+    test('goes on where its own database is recovered, or the changes that it has heard of are swept', async () => {
+      await revokeAnne()
+      const authority = await follow()
+      await database.query('update epochs set tokens_from = now()')
+      await authority.refresh()
+      await database.query('delete from revocation_feed_changes')
+      await authority.refresh()
+      expect(isDenied(authority)).toBe(true)
+      await database.query('update epochs set tokens_from = null')
+      await authority.refresh()
+      expect(isDenied(authority)).toBe(true)
+    })
+
     test('names a change of a delegation that counted, and says nothing of lending', async () => {
       const authority = await follow()
       await createAgents({ sql: database, clock }).save({
@@ -364,6 +407,30 @@ describe('on native Postgres', needsPostgres, () => {
     await promote(7)
     await authority.refresh()
     expect(isDenied(authority)).toBe(true)
+  })
+
+  test('nobody is answered once another database has the same numbers in its place', async () => {
+    const other = await openTestDatabase('postgres')
+    let { query } = database
+    const authority = await follow({
+      database: { ...database, query: (...asked) => query(...asked) },
+      pollMs: 60_000,
+    })
+    await authority.refresh()
+    query = other.query
+    await expect(authority.refresh()).rejects.toThrow('older')
+    await other.close()
+  })
+
+  test('nobody is answered once the tables were loaded anew in its own database', async () => {
+    const authority = await follow({ pollMs: 60_000 })
+    await database.transaction(async (sql) => {
+      await sql.query('create table loaded (like revocation_feed including all)')
+      await sql.query('insert into loaded select * from revocation_feed')
+      await sql.query('drop table revocation_feed')
+      await sql.query('alter table loaded rename to revocation_feed')
+    })
+    await expect(authority.refresh()).rejects.toThrow('older')
   })
 
   test('it hears again by itself, and what it missed', async () => {

@@ -96,6 +96,8 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
   let noticeCount = 0
   let readTo = 0
   let isOlder = false
+  /** What was read last. */
+  let seen: Heard | undefined
   const clocks = createClockComparison(log)
 
   const deny = ({ kind, key, until: expiresAt }: DenyRow): void => {
@@ -108,12 +110,7 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
 
   async function read(sql: Sql): Promise<void> {
     const toldBefore = noticeCount
-    const news = applied === -1 ? undefined : await hear(() => readNews(sql, applied))
-    if (news !== undefined && news.version < applied) {
-      // An older copy was put in its place: what was taken back since is not in it.
-      isOlder = true
-      throw new Error('the database is older than what was read from it')
-    }
+    const news = applied === -1 ? undefined : await hear((known) => readNews(sql, known, applied))
     // Another server's numbers may be of other changes, where it lacks what its predecessor had told of.
     const isSameServer = (news?.timeline ?? timeline) === timeline
     if (news === undefined || !isSameServer || !isWhole(news, applied)) await readAll(sql)
@@ -122,17 +119,23 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
   }
 
   /** Nothing counts of a server that was replaced, its clock neither. */
-  async function hear<T extends Heard>(ask: () => Promise<T>): Promise<T> {
+  async function hear<T extends Heard>(ask: (known: number) => Promise<T>): Promise<T> {
     const before = clock.now()
-    const told = await ask()
+    const told = await ask(seen?.version ?? -1)
     if ((told.timeline ?? timeline) < timeline)
       throw new Error('a server answers that is not primary any more')
+    if (seen !== undefined && wasReplaced(seen, told)) {
+      // An older copy was put in its place, recovered or not: what was taken back since is not in it.
+      isOlder = true
+      throw new Error('the database is older than what was read from it')
+    }
+    seen = told
     if (comparesClocks && !isAlone) clocks.compare(before, told.now, clock.now())
     return told
   }
 
   async function readAll(sql: Sql): Promise<void> {
-    const { version, list, timeline: answered } = await hear(() => readList(sql))
+    const { version, list, timeline: answered } = await hear((known) => readList(sql, known))
     timeline = answered ?? timeline
     denied.clear()
     for (const row of list) deny(row)
@@ -238,6 +241,14 @@ interface ChangeRow extends DenyRow {
 /** Of the server that answered. */
 interface Heard {
   readonly version: number
+  /** Which change has that number. null: it was swept. */
+  readonly last: string | null
+  /** Which change has the number that was read before. null: it was swept. */
+  readonly known: string | null
+  /** The database and the table: others in a copy that was loaded, whatever it is called. */
+  readonly place: string
+  /** When it was recovered. Told as a change, too. null: never. */
+  readonly recovered: string | null
   /** null: it does not tell. */
   readonly timeline: number | null
   /** By its clock, in milliseconds since the epoch. */
@@ -248,39 +259,54 @@ interface News extends Heard {
   readonly changes: readonly ChangeRow[]
 }
 
+/** Whether another history answers than the one that was read. Its numbers may have come as far. */
+const wasReplaced = (seen: Heard, told: Heard): boolean =>
+  told.version < seen.version ||
+  told.place !== seen.place ||
+  (told.known !== null && told.known !== seen.last) ||
+  (told.version === seen.version && told.recovered !== seen.recovered)
+
 const age = 'greatest(0, extract(epoch from clock_timestamp() - at))::float8 as age'
 const milliseconds = '(extract(epoch from until) * 1000)::float8 as until'
+
+/** Two histories that give one number do not give it in the same microsecond. */
+const changeNumbered = (number: string): string =>
+  `select concat(extract(epoch from at), ' ', kind, ' ', key) from revocation_feed_changes where version = ${number}`
 
 /**
  * Writes, so that the read commits: a standby refuses it, and a primary that was replaced waits for its
  * standby in vain. Whoever gets an answer has asked the primary.
  */
-const heard = `version, server_timeline() as timeline, setval('heartbeats', 1) as beat,
+const heard = `version, (${changeNumbered('revocation_feed.version')}) as last, (${changeNumbered('$1')}) as known,
+  concat((select oid from pg_database where datname = current_database()), ' ', tableoid) as place,
+  (select extract(epoch from tokens_from)::text from epochs) as recovered,
+  server_timeline() as timeline, setval('heartbeats', 1) as beat,
   (extract(epoch from clock_timestamp()) * 1000)::float8 as now`
 
 /** In one statement, and so of one moment. */
-const readNews = (sql: Sql, sinceVersion: number): Promise<News> =>
+const readNews = (sql: Sql, known: number, sinceVersion: number): Promise<News> =>
   readFeed<News>(
     sql,
     `select ${heard}, (
        select coalesce(json_agg(c order by c.version), '[]')
-       from (select version, kind, key, lifted, ${milliseconds}, ${age} from revocation_feed_changes where version > $1) as c
+       from (select version, kind, key, lifted, ${milliseconds}, ${age} from revocation_feed_changes where version > $2) as c
      ) as changes from revocation_feed`,
-    [sinceVersion],
+    [known, sinceVersion],
   )
 
-const readList = (sql: Sql) =>
+const readList = (sql: Sql, known: number) =>
   readFeed<Heard & { readonly list: readonly DenyRow[] }>(
     sql,
     `select ${heard}, (
        select coalesce(json_agg(r), '[]') from (select kind, key, ${milliseconds} from revocations) as r
      ) as list from revocation_feed`,
+    [known],
   )
 
 async function readFeed<Row extends object>(
   sql: Sql,
   text: string,
-  values?: readonly SqlValue[],
+  values: readonly SqlValue[] = [],
 ): Promise<Row> {
   const [row] = await sql.query<Row>(text, values)
   if (row === undefined) throw new Error('The database has no row of authority.')
