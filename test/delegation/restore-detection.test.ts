@@ -104,6 +104,58 @@ describe(
       copy.epoch.assertSound()
     })
 
+    // Put back to a time after that of the database, or before it.
+    test.each([
+      ['newer', 'begun'],
+      ['newer', 'searched'],
+      ['newer', 'ended'],
+      ['older', 'begun'],
+      ['older', 'ended'],
+    ])(
+      'ends all that was lent where OpenFGA, %s than it, was put back during its recovery at %s',
+      async (than, when) => {
+        let putBack: () => Promise<void> = async () => undefined
+        let older: typeof putBack = putBack
+        const before = await wentOn(async (stand, lent) => {
+          older = await openfgaNow(stand.fga.storeId)
+          await stand.epoch.raise()
+          putBack = await openfgaNow(stand.fga.storeId)
+          await stand.delegations.revoke(lent)
+          await stand.epoch.raise()
+        })
+        if (than === 'older') putBack = older
+        await using copy = await standOnPostgres(`${name}_copy`)
+        const step = async (at: string) => {
+          if (at === when) await putBack()
+        }
+        await expect(copy.recover({ step })).rejects.toMatchObject({ code: 'conflict' })
+        await using again = await standOnPostgres(`${name}_copy`)
+        expect(again.epoch.isSound).toBe(false)
+        const { send_again, agents } = await again.recover({
+          agents: { enabled: async () => ['bot'], disable: async () => undefined },
+        })
+        again.epoch.assertSound()
+        expect([await again.delegations.isLive(before), agents]).toEqual([false, ['bot']])
+        expect(send_again).toEqual(
+          expect.arrayContaining(['members of groups and organizations', 'documents and their access']),
+        )
+      },
+    )
+
+    test('where OpenFGA was seen to go back as well, ends all that was lent', async () => {
+      let putBack: () => Promise<void> = async () => undefined
+      const before = await wentOn(async (stand, lent) => {
+        await stand.epoch.raise()
+        putBack = await openfgaNow(stand.fga.storeId)
+        await stand.delegations.revoke(lent)
+      })
+      await putBack()
+      await using copy = await standOnPostgres(`${name}_copy`)
+      await copy.database.query('update epochs set log_went_back = true')
+      expect(await copy.recover()).toMatchObject({ older: 'database', delegations_ended: 1 })
+      expect(await copy.delegations.isLive(before)).toBe(false)
+    })
+
     test('is noticed by whoever looks anew before the next look is due', async () => {
       await wentOn(async () => undefined)
       await using whole = await standOnPostgres(name)

@@ -17,6 +17,7 @@ import {
   isRecoveryMarked,
   markerObject,
   markRecovery,
+  notePutBack,
   type RestoreDetection,
   readMarker,
   tellRecovered,
@@ -134,7 +135,7 @@ export async function recover(
     await distrustGroups(database)
   }
   // Of two copies one may still be older than the other. So what shows does not say that the other is of now.
-  const areCopies = restored !== undefined || saidCopies
+  const areCopies = restored !== undefined || saidCopies || (older === 'database' && logWentBack)
   const isDatabaseCopy = older !== 'openfga' || areCopies
   const isOpenfgaCopy = older !== 'database' || logWentBack || restored?.openfga === true || saidCopies
   // Until they were adopted they stand in OpenFGA alone: what is older there is not mended here.
@@ -192,14 +193,17 @@ export async function recover(
     ...(missing !== undefined && { records_missing: missing }),
   }
   const markedNumber = await readMarker(fga)
-  if (!(await isRecoveryMarked(fga, txn))) throw overtaken()
-  const number = await endRecovery(
+  if (!(await isRecoveryMarked(fga, txn))) {
+    await notePutBack(database, { tokensFrom: begun.beganAt, isDatabaseCopy })
+    throw overtaken()
+  }
+  const end = await endRecovery(
     database,
     { told: markedNumber, txn, beganAt: begun.beganAt, now: new Date(clock.now()) },
     { event: 'recovered', ...counts },
   )
   await step('ended')
-  if (!(await tellRecovered(deps, { number, txn }))) throw overtaken()
+  if (!(await tellRecovered(deps, { ...end, txn, isDatabaseCopy }))) throw overtaken()
   await epoch.check()
   return {
     ...counts,
@@ -266,20 +270,20 @@ async function endRecovery(
   database: Database,
   { told: markedNumber, txn, beganAt, now }: RecoveryEnd,
   event: Recovered,
-): Promise<number> {
+): Promise<{ readonly number: number; readonly tokensFrom: Date }> {
   return database.transaction(async (sql) => {
-    const [row] = await sql.query<{ number: number }>(
+    const [row] = await sql.query<{ number: number; tokensFrom: Date }>(
       `update epochs set number = greatest(number, $1) + 1000, raised_at = $2, recovering_since = null, log_went_back = false,
          restored = null, said_copies = false,
          -- Those that others issued while they had not heard of it.
-         tokens_from = $2 where tokens_from = $3 returning number`,
+         tokens_from = $2 where tokens_from = $3 returning number, tokens_from as "tokensFrom"`,
       [markedNumber, now, beganAt],
     )
     if (row === undefined) throw overtaken()
     // Nobody reads by groups of sources before a reading compared all of them.
     await sql.query('update sources set groups_at = null, crawl_wanted_at = now(), next_at = now()')
     await record(sql, operator(txn), event)
-    return row.number
+    return row
   })
 }
 

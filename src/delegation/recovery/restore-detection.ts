@@ -341,6 +341,20 @@ async function noteWentBack(sql: Sql, wentBack: boolean): Promise<void> {
   await sql.query('update epochs set log_went_back = $1 where recovering_since is null', [wentBack])
 }
 
+/**
+ * OpenFGA was put back during the recovery that began or ended at `tokensFrom`; one that began later looks
+ * by itself. Where the database is a copy too, both are: the next look may show one of them alone.
+ */
+export async function notePutBack(
+  sql: Sql,
+  { tokensFrom, isDatabaseCopy }: { readonly tokensFrom: Date; readonly isDatabaseCopy: boolean },
+): Promise<void> {
+  await sql.query(
+    'update epochs set log_went_back = true, said_copies = said_copies or $2 where tokens_from = $1',
+    [tokensFrom, isDatabaseCopy],
+  )
+}
+
 /** Not where OpenFGA was told more: a database that was put back since it was checked must not catch up. */
 async function raiseNumber(sql: Sql, marked: number, now: Date): Promise<number | undefined> {
   const rows = await sql.query<{ number: number }>(
@@ -394,12 +408,16 @@ export async function isRecoveryMarked(fga: Pick<Fga, 'read'>, txn: string): Pro
  */
 export async function tellRecovered(
   { database, fga }: { readonly database: Sql; readonly fga: Pick<Fga, 'read' | 'write'> },
-  { number, txn }: { readonly number: number; readonly txn: string },
+  {
+    number,
+    txn,
+    ...recovery
+  }: { readonly number: number; readonly txn: string } & Parameters<typeof notePutBack>[1],
 ): Promise<boolean> {
   // The new one comes before the old ones go: there is never none.
   await fga.write({ writes: [marker(number)] })
   if (!(await isRecoveryMarked(fga, txn))) {
-    await noteWentBack(database, true)
+    await notePutBack(database, recovery)
     return false
   }
   await recordAcknowledged(database, number)
