@@ -88,26 +88,29 @@ async function verify(options: CheckOptions) {
 export async function restore(options: RestoreOptions): Promise<RestoreReport> {
   const { databaseUrl, openfgaUrl, from, step = async () => undefined } = options
   const { manifest, takesOpenfga, identities } = await verify(options)
-  const isBegun = await assertEmpty(databaseUrl, manifest)
-  if (takesOpenfga && openfgaUrl !== undefined && !isBegun.openfga) await assertOpenfgaEmpty(openfgaUrl)
-  await runStatements(
-    databaseUrl,
-    `begin; create table if not exists public.${restoreMark} (archive text primary key, openfga boolean not null);
-     insert into public.${restoreMark} values ('${manifest.mac}', false) on conflict do nothing; commit`,
-  )
+  const isBegun = await isOneBegun(databaseUrl, manifest)
+  const openfgaEmpty =
+    takesOpenfga && openfgaUrl !== undefined && !(isBegun && (await hasOpenfga(openfgaUrl, manifest)))
+      ? openfgaUrl
+      : undefined
+  if (openfgaEmpty !== undefined) await assertOpenfgaEmpty(openfgaEmpty)
+  if (!isBegun)
+    await runStatements(
+      databaseUrl,
+      `begin; create table public.${restoreMark} (archive text primary key);
+       insert into public.${restoreMark} values ('${manifest.mac}'); commit`,
+    )
   await step('marked')
-  if (takesOpenfga && openfgaUrl !== undefined && !isBegun.openfga) {
+  if (openfgaEmpty !== undefined)
     await load({
       from,
       name: 'openfga',
       manifest,
-      url: openfgaUrl,
+      url: openfgaEmpty,
       identities,
       env: options.env,
-      last: 'commit;',
+      last: `do $$ begin execute format('comment on table %s is %L', (${changelog}), '${noteOf(manifest)}'); end $$; commit;`,
     })
-    await runStatements(databaseUrl, `update public.${restoreMark} set openfga = true`)
-  }
   await step('openfga')
   const restored: Restored = {
     taken_at: manifest.taken_at,
@@ -147,28 +150,39 @@ async function assertKnown({ migrations, version }: Manifest, folder: URL): Prom
   )
 }
 
-/** Nothing there, or what a restore of this very archive left that died. */
-async function assertEmpty(url: string, { mac }: Manifest): Promise<{ readonly openfga: boolean }> {
+/** False where nothing is there, true where a restore of this very archive died. Throws for all else. */
+async function isOneBegun(url: string, { mac }: Manifest): Promise<boolean> {
   const tables = await userTables(url).catch((error: unknown) => {
     throw new OperatorError(
       `DATABASE_URL does not answer: ${error instanceof Error ? error.message : ''}`,
       error,
     )
   })
-  if (tables.length === 0) return { openfga: false }
+  if (tables.length === 0) return false
   if (tables.join() !== `public.${restoreMark}`)
     throw new OperatorError(
       `The database of DATABASE_URL is not empty (${tables.slice(0, 3).join(', ')} …). Nothing is restored over another: create it anew and empty.`,
     )
-  const [mark] = (await runStatements(url, `select archive, openfga from public.${restoreMark}`)) as {
-    archive: string
-    openfga: boolean
-  }[]
-  if (mark !== undefined && mark.archive !== mac)
+  const marks = await runStatements(url, `select archive from public.${restoreMark}`)
+  if (marks[0]?.['archive'] !== mac)
     throw new OperatorError(
       'A restore of another archive was begun in the database of DATABASE_URL. Create both databases anew and empty.',
     )
-  return { openfga: mark?.openfga === true }
+  return true
+}
+
+// OpenFGA's half says by itself which archive it is of, in the dump's own transaction: the mark in Remit's
+// would know of neither a commit whose answer was lost nor a database that was made anew since. By a comment,
+// which pg_restore leaves out of what it loads. No archive is without this table.
+const changelog = `select min(oid::regclass::text) from pg_catalog.pg_class where relname = 'changelog' and relkind = 'r'`
+const noteOf = ({ mac }: Manifest): string => `remit restore ${mac}`
+
+async function hasOpenfga(url: string, manifest: Manifest): Promise<boolean> {
+  const found = await runStatements(
+    url,
+    `select from pg_class where relname = 'changelog' and obj_description(oid, 'pg_class') = '${noteOf(manifest)}'`,
+  )
+  return found.length > 0
 }
 
 async function assertOpenfgaEmpty(url: string): Promise<void> {
