@@ -230,7 +230,14 @@ export async function withService<T>(
     log,
     step: createStartupSteps((doing) => log('still_starting', { doing })),
   })
-  await using service = await compose({ config, infrastructure, ...options, outboundTo: createSystemFetch })
+  await using service = await compose({
+    config,
+    infrastructure,
+    ...options,
+    // For `recover`, which ends what was issued until now.
+    comparesClocks: true,
+    outboundTo: createSystemFetch,
+  })
   return await work(adminDeps(config, infrastructure, service))
 }
 

@@ -336,6 +336,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
           delegations,
           epoch,
           clock,
+          areClocksApart: delegation.areClocksApart,
           async mendAccess(older) {
             // Of an older database no group is compared: see distrustGroups.
             const differing = await memberships.compare()

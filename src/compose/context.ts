@@ -15,7 +15,7 @@ export interface ComposeOptions {
   readonly clock: Clock
   /**
    * Whether nobody is answered while `clock` and the database's are apart (decision 0093). Default false:
-   * tests put theirs, and a command ends at once.
+   * tests put theirs.
    */
   readonly comparesClocks?: boolean
   /** For ages, in milliseconds. Default: this process's (kernel/elapsed.ts). */

@@ -208,6 +208,7 @@ test('recovering waits while the log is doubted: which of the two is older decid
       },
       rebuildIndex: () => index.rebuild(),
       forgetSearched: async () => undefined,
+      areClocksApart: () => false,
       countMissing: async () => undefined,
       endAccess: async () => 0,
       agents: { enabled: async () => [], disable: async () => undefined },

@@ -8,7 +8,7 @@ import { isAllAdopted } from '../../src/store/adopted.ts'
 import { needsOpenfga, needsPostgres } from '../support/native.ts'
 import { openMigrated } from './world.ts'
 import { openFga, tuplesOf } from './world-fga.ts'
-import { addBot, clock, openCopies, putSession, standOn, tuplesLeft } from './world-recovery.ts'
+import { addBot, clock, openCopies, putSession, type Stand, standOn, tuplesLeft } from './world-recovery.ts'
 
 describe(
   'a copy of the database beside an OpenFGA that went on',
@@ -49,14 +49,14 @@ describe(
       expect(await tuplesLeft(copy.fga)).toEqual([])
       copy.epoch.assertSound()
       expect(began).toBe(1)
-      expect(await copy.database.query('select model from oauth_artifacts')).toEqual([
+      expect(await copy.database.query('select model from oauth_artifacts where ended_at is null')).toEqual([
         { model: 'ReplayDetection' },
       ])
       expect(
         await copy.database.query(`select event from decision_records where event = 'recovered'`),
       ).toHaveLength(1)
       const [row] = await copy.database.query<{ tokens_from: Date }>('select tokens_from from epochs')
-      expect(row?.tokens_from.getTime()).toBe(clock.now())
+      expect(row?.tokens_from.getTime()).toBeGreaterThanOrEqual(clock.now())
       // The next start finds nothing wrong, and the database that went on is the old one now.
       await copy.epoch.check()
       await using other = await standOnPostgres(name)
@@ -118,6 +118,43 @@ describe(
       )
       expect(await copy.delegations.isLive(before)).toBe(false)
       expect([disabled, await tuplesLeft(copy.fga)]).toEqual([['bot'], []])
+    })
+
+    const both = { heads: [], access: undefined, anyway: true } as const
+    const tokensFrom = async ({ database }: Stand): Promise<number> => {
+      const [row] = await database.query<{ at: Date }>('select tokens_from as at from epochs')
+      return row?.at.getTime() ?? 0
+    }
+
+    test('ends every token issued before it by the clock of the database, where its own is behind', async () => {
+      await wentOn(async () => undefined)
+      await using copy = await standOnPostgres(`${name}_copy`)
+      const [before] = await copy.database.query<{ now: Date }>('select now() as now')
+      clock.move(-3_600_000)
+      await copy.recover({}, both).finally(() => clock.move(3_600_000))
+      expect(await tokensFrom(copy)).toBeGreaterThanOrEqual(before?.now.getTime() ?? Number.NaN)
+    })
+
+    test('brings no token back that an earlier recovery ended, where its clock was set back since', async () => {
+      await wentOn(async () => undefined)
+      await using copy = await standOnPostgres(`${name}_copy`)
+      await copy.database.query(`update epochs set tokens_from = now() + interval '1 hour'`)
+      const ended = await tokensFrom(copy)
+      const begun: number[] = []
+      await copy.recover({ step: async () => void begun.push(await tokensFrom(copy)) }, both)
+      expect(Math.min(...begun, await tokensFrom(copy))).toBeGreaterThan(ended)
+    })
+
+    test('ends nothing where the clocks are minutes apart', async () => {
+      await wentOn(async () => undefined)
+      await using copy = await standOnPostgres(`${name}_copy`)
+      await expect(copy.recover({ areClocksApart: () => true }, both)).rejects.toMatchObject({
+        code: 'conflict',
+        public: expect.stringContaining('more than five minutes apart'),
+      })
+      expect(await copy.database.query('select recovering_since, tokens_from from epochs')).toEqual([
+        { recovering_since: null, tokens_from: null },
+      ])
     })
 
     const steps = [

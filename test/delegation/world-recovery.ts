@@ -72,6 +72,7 @@ export async function standOn(
           delegations,
           epoch,
           clock,
+          areClocksApart: () => authority.areClocksApart,
           mendAccess: async () => 0,
           rebuildIndex: async () => undefined,
           forgetSearched: async () => undefined,

@@ -517,7 +517,9 @@ describe('a backup of both databases', needs, () => {
     service = await begin()
     expect({
       agents: await enabledAgents(),
-      codes: await running().database.query(`select 1 from oauth_artifacts where model <> 'ReplayDetection'`),
+      codes: await running().database.query(
+        `select 1 from oauth_artifacts where model <> 'ReplayDetection' and ended_at is null`,
+      ),
       grants: await running().database.query(`select 1 from approval_grants where state <> 'ended'`),
       sessions: await running().database.query('select 1 from browser_sessions'),
       delegations: await running().service.delegations.listLive(),

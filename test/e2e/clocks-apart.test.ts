@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { runCommand } from '../../src/cli/commands.ts'
+import { loadConfig } from '../../src/config/config.ts'
+import { withService } from '../../src/start.ts'
 import { administer } from '../support/administer.ts'
 import { native, needsPostgres } from '../support/native.ts'
 import { openPutClock } from '../support/put-clock.ts'
@@ -9,7 +12,7 @@ import { freshSettings, listens, startService } from './process.ts'
 const hourMs = 3_600_000
 
 describe('a process on native Postgres', needsPostgres, () => {
-  test('is not ready and lets nobody in while its clock is an hour wrong, from its start or later, and goes on by itself', {
+  test('is not ready and lets nobody in while its clock is an hour wrong, from its start or later, and goes on by itself; recovery by such a clock is refused', {
     timeout: 240_000,
   }, async () => {
     const name = `remit_test_${randomBytes(6).toString('hex')}`
@@ -20,22 +23,20 @@ describe('a process on native Postgres', needsPostgres, () => {
     const { env, home, url, opsUrl } = stack.use(await freshSettings(undefined))
     const clock = await openPutClock(join(home, '..', 'clock'))
     await clock.put(hourMs)
-    const service = stack.use(
-      startService({
-        ...env,
-        ...clock.settings,
-        PUBLIC_URL: url,
-        DATABASE_URL: Object.assign(new URL(databaseUrl), { pathname: `/${name}` }).href,
-        TRUSTED_ISSUERS: JSON.stringify([
-          {
-            issuer: 'http://127.0.0.1:9',
-            audiences: { api: url, mcp: `${url}/mcp` },
-            namespace: 'elsewhere',
-            preset: 'generic',
-          },
-        ]),
-      }),
-    )
+    const settings = {
+      ...env,
+      PUBLIC_URL: url,
+      DATABASE_URL: Object.assign(new URL(databaseUrl), { pathname: `/${name}` }).href,
+      TRUSTED_ISSUERS: JSON.stringify([
+        {
+          issuer: 'http://127.0.0.1:9',
+          audiences: { api: url, mcp: `${url}/mcp` },
+          namespace: 'elsewhere',
+          preset: 'generic',
+        },
+      ]),
+    }
+    const service = stack.use(startService({ ...settings, ...clock.settings }))
     await listens(service)
 
     const answerOf = async (address: string) => {
@@ -73,5 +74,14 @@ describe('a process on native Postgres', needsPostgres, () => {
       { event: 'clocks_apart', own: 'behind', seconds: expect.closeTo(3_600, -2) },
       { event: 'clocks_together' },
     ])
+    await service[Symbol.asyncDispose]()
+    const behind = { clock: { now: () => Date.now() - hourMs }, log: () => undefined, fetch }
+    const recovering = withService(loadConfig(settings), behind, (deps) =>
+      runCommand('recover', { anyway: true }, deps),
+    )
+    await expect(recovering).rejects.toMatchObject({
+      code: 'conflict',
+      public: expect.stringMatching(/clocks .* apart/),
+    })
   })
 })

@@ -76,6 +76,8 @@ export interface RecoverDeps {
   readonly delegations: Delegations
   readonly epoch: RestoreDetection
   readonly clock: Clock
+  /** Whether `clock` and the database's are minutes apart: by one of them, what ends now would count. */
+  readonly areClocksApart: () => boolean
   /** Makes OpenFGA agree with our tags; how many objects did not. `older`: which of the two is a copy. */
   readonly mendAccess: (older: RecoveryReport['older']) => Promise<number>
   /** Fills the permission index from OpenFGA alone. */
@@ -103,9 +105,10 @@ export interface RecoverDeps {
  * After an older copy of the database or of OpenFGA was put in place: ends whatever may have been ended,
  * redeemed or taken back since that copy was made. Nobody is answered from its first statement to its last,
  * in any process; each step may run twice, so that one which died is simply run again. On a database that is
- * sound it ends as much. NOT undone, because nothing tells of it: agents that were disabled and people that
- * were barred since, accounts and clients that were changed, passwords that were changed, passkeys that were
- * removed, models and sources that were changed, access that was removed from documents.
+ * sound it ends as much. Throws `conflict` where the clocks are apart. NOT undone, because nothing tells of
+ * it: agents that were disabled and people that were barred since, accounts and clients that were changed,
+ * passwords that were changed, passkeys that were removed, models and sources that were changed, access that
+ * was removed from documents.
  * `docs/recovery.md` says what to do about it.
  */
 export async function recover(
@@ -115,6 +118,11 @@ export async function recover(
 ): Promise<RecoveryReport> {
   const { database, fga, epoch, clock, mendAccess, rebuildIndex, forgetSearched } = deps
   const { step = async () => undefined } = deps
+  if (deps.areClocksApart())
+    throw new AppError('conflict', {
+      public:
+        'The clocks of this machine and of the database are more than five minutes apart, so nobody can say until when tokens were issued. Set them right, and run it again.',
+    })
   // Which of the two is older decides what is believed.
   await epoch.checkUntilKnown()
   const restored = await readRestored(database)
@@ -152,24 +160,22 @@ export async function recover(
   for (const id of agents) await deps.agents.disable(id)
   await step('agents')
 
-  const artifacts = await database.query(
-    // A client's assertion that was used stays used.
-    `delete from oauth_artifacts where model <> 'ReplayDetection' returning model`,
-  )
-  const sessions = await database.query('delete from browser_sessions returning person')
+  const { artifacts, sessions } = await database.transaction((sql) => endSignedIn(sql, new Date(clock.now())))
   await database.query('delete from push_subscriptions')
   await database.query('delete from push_ended')
   // One that was taken back since would speak for its directory again.
   if (isDatabaseCopy) await database.query('delete from directory_tokens')
   await step('sessions')
 
-  const grantsEnded = await endGrants(deps, txn)
+  let grantsEnded = await endGrants(deps, txn)
   await step('grants')
 
   const accounts = await database.transaction(forgetAgreements)
   await step('accounts')
 
   const { ended, removed } = await settleDelegations(deps, txn, areCopies)
+  // What was prepared meanwhile lost its tuples with the rest.
+  grantsEnded += await endGrants(deps, txn)
   await step('delegations')
 
   await rebuildIndex()
@@ -186,8 +192,8 @@ export async function recover(
     grants_ended: grantsEnded,
     accounts_to_reconnect: accounts,
     tuples_removed: removed,
-    sessions_ended: sessions.length,
-    artifacts_ended: artifacts.length,
+    sessions_ended: sessions,
+    artifacts_ended: artifacts,
     ...(restored && plan && { restored_from: restored.taken_at, access: plan }),
     ...(areCopies && { agents_disabled: agents.length }),
     ...(missing !== undefined && { records_missing: missing }),
@@ -245,8 +251,9 @@ interface Begun {
 async function beginRecovery(database: Database, now: Date, saysCopies: boolean): Promise<Begun> {
   const [row] = await database.query<Begun>(
     `update epochs set recovering_since = coalesce(recovering_since, $1),
-       -- By which its end knows that none began after it.
-       tokens_from = case when tokens_from = $1 then $1 + interval '1 millisecond' else $1 end,
+       -- By which its end knows that none began after it. It never goes back: what one ended stays ended.
+       tokens_from = date_trunc('milliseconds',
+         greatest($1, clock_timestamp(), tokens_from + interval '1 millisecond')),
        said_copies = said_copies or $2
      returning tokens_from as "beganAt", raised_at as "wholeAt", log_went_back as "logWentBack", said_copies as "saidCopies"`,
     [now, saysCopies],
@@ -263,8 +270,8 @@ interface RecoveryEnd {
 }
 
 /**
- * Only the recovery that began last: what another one was told may ask for more. A thousand numbers on, so
- * that what a process tells late that stood still does not make the database look older.
+ * Only the recovery that began last: what another one was told may ask for more. A million numbers on, years
+ * of them, so that what a process tells late that stood still does not make the database look older.
  */
 async function endRecovery(
   database: Database,
@@ -273,18 +280,40 @@ async function endRecovery(
 ): Promise<{ readonly number: number; readonly tokensFrom: Date }> {
   return database.transaction(async (sql) => {
     const [row] = await sql.query<{ number: number; tokensFrom: Date }>(
-      `update epochs set number = greatest(number, $1) + 1000, raised_at = $2, recovering_since = null, log_went_back = false,
+      `update epochs set number = greatest(number, $1) + 1000000, raised_at = $2, recovering_since = null, log_went_back = false,
          restored = null, said_copies = false,
          -- Those that others issued while they had not heard of it.
-         tokens_from = $2 where tokens_from = $3 returning number, tokens_from as "tokensFrom"`,
+         tokens_from = date_trunc('milliseconds', greatest($2, clock_timestamp(), tokens_from))
+       where tokens_from = $3 returning number, tokens_from as "tokensFrom"`,
       [markedNumber, now, beganAt],
     )
     if (row === undefined) throw overtaken()
+    // What a request made meanwhile that was let in before.
+    await endSignedIn(sql, now)
     // Nobody reads by groups of sources before a reading compared all of them.
     await sql.query('update sources set groups_at = null, crawl_wanted_at = now(), next_at = now()')
     await record(sql, operator(txn), event)
     return row
   })
+}
+
+/**
+ * Of artifacts the rows stay, empty, until they would have been over: a request that has read one would write
+ * a deleted row back.
+ */
+async function endSignedIn(
+  sql: Sql,
+  now: Date,
+): Promise<{ readonly artifacts: number; readonly sessions: number }> {
+  const artifacts = await sql.query(
+    // A client's assertion that was used stays used.
+    `update oauth_artifacts set ended_at = $1, sealed = ''
+     where model <> 'ReplayDetection' and ended_at is null returning model`,
+    [now],
+  )
+  await sql.query('delete from oauth_grants')
+  const sessions = await sql.query('delete from browser_sessions returning person')
+  return { artifacts: artifacts.length, sessions: sessions.length }
 }
 
 /**
@@ -313,6 +342,8 @@ async function settleDelegations(
   txn: string,
   endsAll: boolean,
 ): Promise<{ readonly ended: number; readonly removed: number }> {
+  // Nothing that was under way becomes live once its tuples are gone.
+  await endLendings(database, clock)
   const stored = new Map<string, Map<string, StoredTuple>>()
   const granting: StoredTuple[] = []
   for await (const page of fga.readAll()) {
@@ -342,12 +373,17 @@ async function settleDelegations(
     await fga.write({ deletes: [...tuples.values()].map(toKey) })
     removed += tuples.size
   }
-  // Lendings that were under way and will never be finished.
-  await database.query(`update delegations set state = 'revoked', revoked_at = $1 where state = 'lending'`, [
+  // What was begun since, by a request that was let in before.
+  await endLendings(database, clock)
+  const emptied = (await delegations.listLive()).filter(({ id }) => stored.has(id) && !intactIds.has(id))
+  for (const { id } of emptied) await delegations.revoke(id, operator(txn))
+  return { ended: brokenDelegations.length + emptied.length, removed }
+}
+
+const endLendings = (database: Database, clock: Clock) =>
+  database.query(`update delegations set state = 'revoked', revoked_at = $1 where state = 'lending'`, [
     new Date(clock.now()),
   ])
-  return { ended: brokenDelegations.length, removed }
-}
 
 const isOfGrant = ({ user, object }: StoredTuple): boolean =>
   [object, user].some((name) => name.startsWith('grant:'))

@@ -100,7 +100,7 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
           const consumed = await countRows(
             sql,
             `update oauth_artifacts set consumed_at = $3
-             where model = $1 and id_hash = $2 and consumed_at is null returning model`,
+             where model = $1 and id_hash = $2 and consumed_at is null and ended_at is null returning model`,
             [model, hashOf(id), now()],
           )
           if (consumed === 0) throw new errors.InvalidGrant('it was redeemed already')
