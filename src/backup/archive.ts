@@ -1,5 +1,4 @@
-import { createHash, createHmac, type Hash, hkdfSync, timingSafeEqual } from 'node:crypto'
-import { createReadStream } from 'node:fs'
+import { createHash, createHmac, hash, hkdfSync, timingSafeEqual } from 'node:crypto'
 import { open, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -69,11 +68,18 @@ export async function writeManifest(
   return whole
 }
 
+/** An archive of which every byte was what it was. */
+export interface Verified {
+  readonly manifest: Manifest
+  /** For each part the digests of its blocks, by which whoever reads it again knows them. */
+  readonly blocks: Readonly<Partial<Record<PartName, readonly Buffer[]>>>
+}
+
 /**
  * What the archive says, once every byte of it is what it was. Throws OperatorError for one that was cut
  * short or altered, for one of another installation, and for what is none.
  */
-export async function verifyArchive(folder: string, key: Uint8Array): Promise<Manifest> {
+export async function verifyArchive(folder: string, key: Uint8Array): Promise<Verified> {
   const text = await readFile(join(folder, manifestName), 'utf8').catch((error: unknown) => {
     throw new OperatorError(`${folder} is no archive: ${manifestName} cannot be read.`, error)
   })
@@ -85,6 +91,7 @@ export async function verifyArchive(folder: string, key: Uint8Array): Promise<Ma
     throw new OperatorError(
       `${folder} was altered, or belongs to another installation: put the keys of this one into REMIT_HOME/keys first (docs/recovery.md).`,
     )
+  const blocks: Partial<Record<PartName, Buffer[]>> = {}
   for (const name of ['remit', 'openfga'] as const) {
     const expected = said[name]
     if (expected === null) continue
@@ -92,11 +99,34 @@ export async function verifyArchive(folder: string, key: Uint8Array): Promise<Ma
     const { size } = await stat(path).catch(() => ({ size: -1 }))
     if (size !== expected.bytes)
       throw new OperatorError(`${path} is cut short or altered: it has ${size} bytes of ${expected.bytes}.`)
-    const hash = createHash('sha256')
-    for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer)
-    if (hash.digest('hex') !== expected.sha256) throw new OperatorError(`${path} was altered.`)
+    const whole = createHash('sha256')
+    const digests: Buffer[] = []
+    for await (const block of blocksOf(path)) {
+      whole.update(block)
+      digests.push(digestOf(block))
+      // It grows while it is read.
+      if (digests.length * blockBytes > expected.bytes + blockBytes) break
+    }
+    if (whole.digest('hex') !== expected.sha256) throw new OperatorError(`${path} was altered.`)
+    blocks[name] = digests
   }
-  return parsed.data
+  return { manifest: parsed.data, blocks }
+}
+
+// Of a terabyte the digests are 32 MB.
+const blockBytes = 1_048_576
+
+const digestOf = (block: Uint8Array): Buffer => hash('sha256', block, 'buffer')
+
+async function* blocksOf(path: string): AsyncGenerator<Buffer> {
+  await using file = await open(path)
+  for (let length = blockBytes; length === blockBytes; ) {
+    const block = Buffer.allocUnsafe(blockBytes)
+    length = 0
+    for (let bytesRead = -1; bytesRead !== 0 && length < blockBytes; length += bytesRead)
+      ({ bytesRead } = await file.read(block, length))
+    if (length > 0) yield block.subarray(0, length)
+  }
 }
 
 function jsonOf(text: string): unknown {
@@ -170,27 +200,37 @@ export async function encryptTo(
   return { bytes, sha256: hash.digest('hex') }
 }
 
-/** Decrypts a file; the stream fails at the first byte that was altered, and where the end is missing. */
+/**
+ * Decrypts a file. No byte goes on of a block that is not the one of these digests: who keeps the archive
+ * could give others at a second reading. The stream fails there, and where the end is missing.
+ */
 export async function decryptFrom(
   path: string,
   identities: readonly string[],
-  hash?: Hash,
+  blocks: readonly Buffer[],
 ): Promise<Readable> {
   const decrypter = new Decrypter()
   for (const identity of identities) decrypter.addIdentity(identity)
-  const source = Readable.from(hashed(createReadStream(path), hash), { objectMode: false })
+  const source = Readable.from(known(path, blocks), { objectMode: false })
   try {
     const opened = await decrypter.decrypt(Readable.toWeb(source) as ReadableStream<Uint8Array>)
     return Readable.fromWeb(opened as Parameters<typeof Readable.fromWeb>[0])
   } catch (error) {
     source.destroy()
-    throw new OperatorError(`The key of --identity does not open ${path}.`, error)
+    if (error instanceof OperatorError) throw error
+    throw error instanceof Error && 'syscall' in error
+      ? new OperatorError(`${path} cannot be read: ${error.message}`, error)
+      : new OperatorError(`The key of --identity does not open ${path}.`, error)
   }
 }
 
-async function* hashed(source: AsyncIterable<Buffer>, hash: Hash | undefined): AsyncGenerator<Buffer> {
-  for await (const chunk of source) {
-    hash?.update(chunk)
-    yield chunk
+async function* known(path: string, blocks: readonly Buffer[]): AsyncGenerator<Buffer> {
+  const altered = () => new OperatorError(`${path} was altered while it was read. Nothing of it is there.`)
+  let number = 0
+  for await (const block of blocksOf(path)) {
+    if (blocks[number]?.equals(digestOf(block)) !== true) throw altered()
+    number += 1
+    yield block
   }
+  if (number !== blocks.length) throw altered()
 }

@@ -79,13 +79,25 @@ export function startProgram(
   const ended = once(child, 'close').then(async ([code]) => {
     if (code === 0) return
     const why = (await said).trim() || String(code)
-    throw new OperatorError(
+    throw new ProgramError(
       `${name} failed: ${why}${/certificate/i.test(why) ? `\n${aboutAuthorities}` : ''}`,
+      code as number | null,
     )
   })
   // Whoever waits hears of it.
   ended.catch(() => undefined)
   return { stdin: child.stdin, stdout: child.stdout, ended, kill: () => child.kill('SIGKILL') }
+}
+
+/** What a program said that did not end well. */
+export class ProgramError extends OperatorError {
+  /** null: a signal ended it. */
+  readonly code: number | null
+  constructor(message: string, code: number | null) {
+    super(message)
+    this.name = 'ProgramError'
+    this.code = code
+  }
 }
 
 // Postgres itself advises to look at no certificate.

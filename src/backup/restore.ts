@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { readdir } from 'node:fs/promises'
 import { finished } from 'node:stream/promises'
@@ -13,9 +12,10 @@ import {
   type PartName,
   readArchiveKey,
   readIdentities,
+  type Verified,
   verifyArchive,
 } from './archive.ts'
-import { assertPrograms, type Environment, startProgram } from './programs.ts'
+import { assertPrograms, type Environment, ProgramError, startProgram } from './programs.ts'
 
 export interface RestoreOptions {
   readonly databaseUrl: string
@@ -65,7 +65,7 @@ export async function checkArchive(options: CheckOptions): Promise<CheckReport> 
 
 async function verify(options: CheckOptions) {
   const { from, keysDir, migrations, identity, databaseUrl, openfgaUrl, env } = options
-  const manifest = await verifyArchive(from, await readArchiveKey(keysDir))
+  const { manifest, blocks } = await verifyArchive(from, await readArchiveKey(keysDir))
   await assertKnown(manifest, migrations)
   const takesOpenfga = manifest.openfga !== null
   if (takesOpenfga && databaseUrl !== undefined && openfgaUrl === undefined)
@@ -74,9 +74,9 @@ async function verify(options: CheckOptions) {
     )
   const identities = await readIdentities(identity)
   for (const name of partsOf(manifest, takesOpenfga))
-    (await decryptFrom(fileOf(from, name), identities)).destroy()
+    (await decryptFrom(fileOf(from, name), identities, blocks[name] ?? [])).destroy()
   await assertPrograms(['pg_restore', 'psql'], manifest.server_major, env)
-  return { manifest, takesOpenfga, identities }
+  return { manifest, blocks, takesOpenfga, identities }
 }
 
 /**
@@ -87,7 +87,7 @@ async function verify(options: CheckOptions) {
  */
 export async function restore(options: RestoreOptions): Promise<RestoreReport> {
   const { databaseUrl, openfgaUrl, from, step = async () => undefined } = options
-  const { manifest, takesOpenfga, identities } = await verify(options)
+  const { manifest, blocks, takesOpenfga, identities } = await verify(options)
   const isBegun = await isOneBegun(databaseUrl, manifest)
   const openfgaEmpty =
     takesOpenfga && openfgaUrl !== undefined && !(isBegun && (await hasOpenfga(openfgaUrl, manifest)))
@@ -105,7 +105,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreReport> {
     await load({
       from,
       name: 'openfga',
-      manifest,
+      blocks,
       url: openfgaEmpty,
       identities,
       env: options.env,
@@ -121,7 +121,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreReport> {
   await load({
     from,
     name: 'remit',
-    manifest,
+    blocks,
     url: databaseUrl,
     identities,
     env: options.env,
@@ -193,10 +193,15 @@ async function assertOpenfgaEmpty(url: string): Promise<void> {
     )
 }
 
+// Of psql: a statement failed, the last `commit` at the latest.
+const psqlRefused = 3
+const unheard =
+  'Whether it is there is not known: run it again. All of it is there if that is refused because DATABASE_URL is not empty.'
+
 interface Loading {
   readonly from: string
   readonly name: PartName
-  readonly manifest: Manifest
+  readonly blocks: Verified['blocks']
   readonly url: string
   readonly identities: readonly string[]
   readonly env: Environment
@@ -209,9 +214,8 @@ interface Loading {
  * One dump in one transaction. It is committed by name, and only once all of it was read, decrypted and
  * found whole: where anything ends before, psql sees no `commit`, and the server undoes it.
  */
-async function load({ from, name, manifest, url, identities, env, last, onLoading }: Loading): Promise<void> {
-  const hash = createHash('sha256')
-  const source = await decryptFrom(fileOf(from, name), identities, hash)
+async function load({ from, name, blocks, url, identities, env, last, onLoading }: Loading): Promise<void> {
+  const source = await decryptFrom(fileOf(from, name), identities, blocks[name] ?? [])
   const script = startProgram('pg_restore', { env }, [
     '--file=-',
     '--no-owner',
@@ -230,11 +234,16 @@ async function load({ from, name, manifest, url, identities, env, last, onLoadin
     psql.ended.then(() => new Promise<never>(() => undefined)),
   ])
   failed.catch(() => undefined)
+  let isEnding = false
+  let altered: Error | undefined
   try {
     psql.stdin.write('begin;\n')
     const decrypted = finished(source)
     decrypted.catch(() => undefined)
-    source.on('error', () => script.kill())
+    source.on('error', (error) => {
+      altered = error
+      script.kill()
+    })
     // It may stop reading before the end, which is looked at all the same.
     script.stdin.on('close', () => {
       source.unpipe(script.stdin)
@@ -250,18 +259,18 @@ async function load({ from, name, manifest, url, identities, env, last, onLoadin
     // pg_restore stops reading where its dump ends: what comes after, age's own end too, is looked at here.
     await decrypted
     await script.ended
-    // Opened a second time: it is what was looked at before, or nothing of it counts.
-    if (hash.digest('hex') !== manifest[name]?.sha256)
-      throw new OperatorError(`${fileOf(from, name)} was altered while it was read. Nothing of it is there.`)
+    isEnding = true
     psql.stdin.end(`\n${last}\n`)
     await psql.ended
   } catch (error) {
-    throw error instanceof OperatorError
-      ? error
-      : new OperatorError(
-          `The archive could not be loaded (${name}): ${error instanceof Error ? error.message : ''}. Nothing of it is there.`,
-          error,
-        )
+    // What ended the programs, not that they were ended.
+    if (altered instanceof OperatorError) throw altered
+    const isUnheard = isEnding && !(error instanceof ProgramError && error.code === psqlRefused)
+    if (error instanceof OperatorError && !isUnheard) throw error
+    throw new OperatorError(
+      `The archive could not be loaded (${name}): ${error instanceof Error ? error.message : ''}. ${isUnheard ? unheard : 'Nothing of it is there.'}`,
+      error,
+    )
   } finally {
     source.destroy()
     script.kill()

@@ -36,9 +36,12 @@ export function addBackupCommands(program: Command, dependencies: BackupCommandD
     )
     .requiredOption('--recipient <age1…>', 'the public key that it is encrypted to (remit backup key)')
     .option('--json', 'prints the answer as JSON', false)
-    .action(async (folder: string, { recipient, json }: { recipient: string; json: boolean }) =>
-      printFacts(terminal, { ...(await backups.backup(folder, recipient)) }, json),
-    )
+    .action(async (folder: string, { recipient, json }: { recipient: string; json: boolean }) => {
+      const report = await backups.backup(folder, recipient)
+      printFacts(terminal, { ...report }, json)
+      if (report.not_noted !== undefined)
+        terminal.say('The backup is there and whole. Only the table backup_run does not say so.')
+    })
   backup
     .command('key <file>')
     .description(

@@ -13,9 +13,17 @@ const poolSize = 16
 // does not keep backups away for good.
 const idleMsMax = 600_000
 
+/** Servers before 17 have no such setting. */
+const withoutTransactionEnd = (isLocal: boolean): string =>
+  `select set_config(name, '0', ${isLocal}) from pg_settings where name = 'transaction_timeout'`
+
 /** Lets writes through beside each other, and none while a backup begins. */
 export interface WriteBarrier extends AsyncDisposable {
-  /** Throws `storage_unavailable` where the write was not let through; then it was not begun. */
+  /**
+   * Throws `storage_unavailable` where the write was not let through; then it was not begun. And
+   * `authorization_unavailable` where the lock was lost meanwhile: it may be in, and a backup may hold a part
+   * of it. As for any such write, the same again is the same.
+   */
   pass<T>(write: () => Promise<T>): Promise<T>
 }
 
@@ -39,24 +47,25 @@ export function openWriteBarrier(url: string, lockMsMax = waitMsMax): WriteBarri
     throw new AppError('storage_unavailable', { internal: 'the barrier of backups', cause: error })
   }
   return {
-    async pass(write) {
+    async pass<T>(write: () => Promise<T>) {
       const client = await pool.connect().catch(closed)
       const ignore = () => undefined
       client.on('error', ignore)
       let broken: boolean | undefined
+      let written: T
       try {
         await client
           // A role or a server may be set to end what is idle sooner: the lock would be gone amid the write.
           .query(
             `begin; set local lock_timeout = ${lockMsMax}; set local idle_in_transaction_session_timeout = ${idleMsMax};
-             select pg_advisory_xact_lock_shared(${lockNumber})`,
+             ${withoutTransactionEnd(true)}; select pg_advisory_xact_lock_shared(${lockNumber})`,
           )
           .catch((error: unknown) => {
             // What did not answer is not asked again: a rollback would wait as long.
             broken = true
             return closed(error)
           })
-        return await write()
+        written = await write()
       } finally {
         if (broken === undefined)
           await client.query('rollback').catch(() => {
@@ -65,6 +74,11 @@ export function openWriteBarrier(url: string, lockMsMax = waitMsMax): WriteBarri
         client.removeListener('error', ignore)
         client.release(broken)
       }
+      if (broken)
+        throw new AppError('authorization_unavailable', {
+          internal: 'the barrier of backups was lost during a write',
+        })
+      return written
     },
     [Symbol.asyncDispose]: () => pool.end(),
   }
@@ -120,24 +134,21 @@ export async function openSnapshots(options: SnapshotOptions): Promise<Snapshots
   const barrier = await open('DATABASE_URL', databaseUrl)
   const database = await open('DATABASE_URL', databaseUrl)
   const openfga = openfgaUrl === undefined ? undefined : await open('OPENFGA_DATASTORE_URI', openfgaUrl)
+  if (openfga) await assertPrimary(openfga)
   const asked = performance.now()
-  await barrier
-    .query(
-      `begin; set local lock_timeout = ${waitMs}; set local idle_in_transaction_session_timeout = ${holdMs};
-       select pg_advisory_xact_lock(${lockNumber})`,
+  const pid = await holdBarrier(barrier, { waitMs, holdMs }).catch((error: unknown) => {
+    throw new OperatorError(
+      `Writes did not pause within ${waitMs / 1_000} s, so nothing was backed up. Try again.`,
+      error,
     )
-    .catch((error: unknown) => {
-      throw new OperatorError(
-        `Writes did not pause within ${waitMs / 1_000} s, so nothing was backed up. Try again.`,
-        error,
-      )
-    })
+  })
   const snapshots = {
     // First: models are written past the barrier, to OpenFGA before the database pins them. So OpenFGA's has
     // every model that the database's names.
     database: await snapshotOf(database, holdMs),
     openfga: openfga && (await snapshotOf(openfga, holdMs)),
   }
+  await assertHeld(database, pid)
   await step?.()
   await barrier.query('commit').catch((error: unknown) => {
     throw new OperatorError(
@@ -150,7 +161,44 @@ export async function openSnapshots(options: SnapshotOptions): Promise<Snapshots
   return { ...snapshots, pausedMs, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
 
+/** What a standby holds is older, and says not by how much. */
+async function assertPrimary(openfga: pg.Client): Promise<void> {
+  const { rows } = await openfga.query<{ isStandby: boolean }>('select pg_is_in_recovery() as "isStandby"')
+  if (rows[0]?.isStandby !== false)
+    throw new OperatorError(
+      'OPENFGA_DATASTORE_URI names a standby, which may lag behind. Name the primary: nothing was backed up.',
+    )
+}
+
+/** Waits for the lock, in a transaction that ends by itself. Gives what the server knows its session by. */
+async function holdBarrier(
+  barrier: pg.Client,
+  { waitMs, holdMs }: { readonly waitMs: number; readonly holdMs: number },
+): Promise<number | undefined> {
+  await barrier.query(
+    `begin; set local lock_timeout = ${waitMs}; set local idle_in_transaction_session_timeout = ${holdMs}`,
+  )
+  const { rows } = await barrier.query<{ pid: number }>(
+    `select pg_advisory_xact_lock(${lockNumber}), pg_backend_pid() as pid`,
+  )
+  return rows[0]?.pid
+}
+
+/** Two connections to one address may lead to two servers while a primary changes. A lock holds on one. */
+async function assertHeld(database: pg.Client, pid: number | undefined): Promise<void> {
+  const { rowCount } = await database.query(
+    `select from pg_locks where locktype = 'advisory' and (classid::int8 << 32) + objid::int8 = ${lockNumber}
+       and mode = 'ExclusiveLock' and granted and pid = $1`,
+    [pid],
+  )
+  if (rowCount !== 1)
+    throw new OperatorError(
+      'The pause of writes was over, or on another server, before both databases were opened. Nothing was backed up. Try again.',
+    )
+}
+
 async function snapshotOf(client: pg.Client, openMs: number): Promise<Snapshot> {
+  await client.query(withoutTransactionEnd(false))
   await client.query(
     `set statement_timeout = ${openMs}; set idle_in_transaction_session_timeout = 0; set timezone to 'UTC';
      begin isolation level repeatable read read only`,

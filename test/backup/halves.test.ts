@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { makeIdentity } from '../../src/backup/archive.ts'
+import { fileOf, makeIdentity } from '../../src/backup/archive.ts'
 import { type BackupOptions, backup } from '../../src/backup/backup.ts'
 import { type RestoreOptions, restore } from '../../src/backup/restore.ts'
 import { runStatements, userTables } from '../../src/store/barrier.ts'
@@ -22,6 +22,8 @@ const migrations = new URL('../../migrations/', import.meta.url)
 describe('an archive of both databases', { ...needs, timeout: 60_000 }, () => {
   let folder: string
   let recipient: string
+  /** One of some megabytes. */
+  let long: string
   const source = { databaseUrl: urlOf('source'), openfgaUrl: urlOf('source_fga') }
   const target = { databaseUrl: urlOf('target'), openfgaUrl: urlOf('target_fga') }
 
@@ -43,6 +45,14 @@ describe('an archive of both databases', { ...needs, timeout: 60_000 }, () => {
     migrations,
     ...more,
   })
+  /** A PATH whose program of this name does this, with the real one in `$real` but for questions about it. */
+  async function standingIn(name: string, script: string): Promise<string> {
+    const programs = await mkdtemp(join(folder, 'programs-'))
+    const real = `real='${native.postgres?.programs}/${name}'`
+    const text = `#!/bin/sh\n${real}\ncase "$*" in *--file=-*) ${script};; *) exec "$real" "$@";; esac\n`
+    await writeFile(join(programs, name), text, { mode: 0o755 })
+    return `${programs}:${env.PATH}`
+  }
   const tuples = () => runStatements(target.openfgaUrl, 'select x from tuple')
 
   beforeAll(async () => {
@@ -57,6 +67,14 @@ describe('an archive of both databases', { ...needs, timeout: 60_000 }, () => {
       `create table changelog (ulid text); create table tuple (x text); insert into tuple values ('kept')`,
     )
     await backup(taking('whole'))
+    long = join(folder, 'long')
+    await runStatements(source.databaseUrl, 'create table long (bytes bytea)')
+    await runStatements(
+      source.databaseUrl,
+      `insert into long select decode(string_agg(md5(random()::text), ''), 'hex') from generate_series(1, 262144)`,
+    )
+    await backup(taking('long'))
+    await runStatements(source.databaseUrl, 'drop table long')
   }, 80_000)
   beforeEach(() => makeAnew('target', 'target_fga'))
   afterAll(async () => {
@@ -65,11 +83,8 @@ describe('an archive of both databases', { ...needs, timeout: 60_000 }, () => {
   })
 
   test('is restored by a second run where the first heard no answer after OpenFGA’s half was in', async () => {
-    const unheard = join(folder, 'unheard')
-    await mkdir(unheard)
-    const psql = `#!/bin/sh\n'${native.postgres?.programs}/psql' "$@" || exit\ncase "$*" in *target_fga*) exit 2;; esac\n`
-    await writeFile(join(unheard, 'psql'), psql, { mode: 0o755 })
-    const first = restore(restoring({ env: { ...env, PATH: `${unheard}:${env.PATH}` } }))
+    const unheard = await standingIn('psql', `"$real" "$@" || exit; case "$*" in *target_fga*) exit 2;; esac`)
+    const first = restore(restoring({ env: { ...env, PATH: unheard } }))
     await expect(first).rejects.toThrow('psql failed')
     expect(await tuples()).toEqual([{ x: 'kept' }])
     expect(await restore(restoring())).toMatchObject({ openfga: 'restored' })
@@ -94,6 +109,78 @@ describe('an archive of both databases', { ...needs, timeout: 60_000 }, () => {
     await runStatements(target.openfgaUrl, 'create table changelog (ulid text)')
     await expect(restore(restoring())).rejects.toThrow('OPENFGA_DATASTORE_URI is not empty')
     expect(await userTables(target.databaseUrl)).toEqual(['public.restore_under_way'])
+  })
+
+  test.each([
+    ['the whole of it', 0],
+    ['its third megabyte', 2 * 1_048_576],
+  ])('passes on no byte of what is put in its place between the two readings: %s', async (_, offset) => {
+    const seen = join(folder, `seen-${offset}`)
+    // Slow, so that it is ended while somebody waits for it.
+    const programs = await standingIn('pg_restore', `tee -a '${seen}' | { sleep 0.3; exec "$real" "$@"; }`)
+    const from = join(folder, `swapped-${offset}`)
+    await cp(long, from, { recursive: true })
+    const path = fileOf(from, 'remit')
+    const whole = await readFile(path)
+    const step = async (name: string) => {
+      if (name !== 'openfga') return
+      const other = Buffer.concat([whole.subarray(0, offset), Buffer.alloc(whole.length - offset, 'x')])
+      await writeFile(path, other)
+    }
+    const restored = restore(restoring({ from, step, env: { ...env, PATH: programs } }))
+    await expect(restored).rejects.toThrow(/remit\.dump\.age was altered while it was read/)
+    // OpenFGA's half, and what came before.
+    const passed = await readFile(seen)
+    expect(passed.length).toBeGreaterThan(offset / 8)
+    expect(passed.length).toBeLessThan(offset + 1_048_576)
+    expect(await userTables(target.databaseUrl)).toEqual(['public.restore_under_way'])
+  })
+
+  test('says that nothing of it is there, or that nobody knows, as it is', async () => {
+    const refusing = await standingIn(
+      'psql',
+      `case "$*" in *target_fga*) exec "$real" "$@";; esac; cat > '${join(folder, 'all')}'; exit 3`,
+    )
+    const refused = restore(restoring({ env: { ...env, PATH: refusing } }))
+    await expect(refused).rejects.toThrow(/^psql failed: 3$/)
+    const dying = await standingIn(
+      'psql',
+      `case "$*" in *target_fga*) exec "$real" "$@";; esac; cat > '${join(folder, 'all')}'; exit 2`,
+    )
+    const died = restore(restoring({ env: { ...env, PATH: dying } }))
+    await expect(died).rejects.toThrow(/psql failed: 2\. Whether it is there is not known: run it again/)
+    expect(await restore(restoring())).toMatchObject({ openfga: 'restored' })
+  })
+
+  test('is there and whole, and says that nobody noted it, where the table of backups takes no more', async () => {
+    await using database = await openPostgres({ url: source.databaseUrl, poolSize: 1 })
+    await database.query(
+      `create function refuse() returns trigger language plpgsql as 'begin raise exception ''full''; end'`,
+    )
+    await database.query(
+      'create trigger refuse before update on backup_run for each row execute function refuse()',
+    )
+    try {
+      expect(await backup(taking('unnoted'))).toMatchObject({
+        openfga: true,
+        not_noted: expect.stringContaining('full'),
+      })
+    } finally {
+      await database.query('drop function refuse cascade')
+    }
+    expect(await restore(restoring({ from: join(folder, 'unnoted') }))).toMatchObject({ openfga: 'restored' })
+  })
+
+  test('is not made of a database that waits for the end of a recovery', async () => {
+    await using database = await openPostgres({ url: source.databaseUrl, poolSize: 1 })
+    await database.query('update epochs set recovering_since = now()')
+    try {
+      await expect(backup(taking('half'))).rejects.toThrow(/waits for the end of `remit recover`/)
+    } finally {
+      await database.query('update epochs set recovering_since = null')
+    }
+    expect(await readdir(folder)).not.toContain('half')
+    expect(await backup(taking('whole-again'))).not.toHaveProperty('not_noted')
   })
 })
 

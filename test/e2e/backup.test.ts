@@ -297,7 +297,9 @@ describe('a backup of both databases', needs, () => {
     const said = await readFile(join(swapped, 'manifest.json'), 'utf8')
     await writeFile(join(swapped, 'manifest.json'), said.replace(/"seal": \d+/, '"seal": 999999'))
     const newer = await copyOf('newer')
-    const { mac: _, ...manifest } = await verifyArchive(newer, key)
+    const {
+      manifest: { mac: _, ...manifest },
+    } = await verifyArchive(newer, key)
     await rm(join(newer, 'manifest.json'))
     // Not the highest number: a branch may have brought it in later.
     await writeManifest(newer, key, { ...manifest, migrations: ['0001_later.sql', ...manifest.migrations] })

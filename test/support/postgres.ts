@@ -63,19 +63,23 @@ export async function startPostgres(settings = ''): Promise<OwnPostgres> {
     async startAgain() {
       await end(child)
       child = start()
-      await answers(url)
+      await answers(url, () => {
+        // Where a process that was killed is not quite gone, the new server ends at once.
+        if (child.exitCode !== null) child = start()
+      })
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }
 
-async function answers(url: string): Promise<void> {
+async function answers(url: string, onSilence: () => void = () => undefined): Promise<void> {
   for (let tries = 0; ; tries += 1) {
     try {
       await administer(url, 'select 1')
       return
     } catch (error) {
       if (tries > 200) throw error
+      onSilence()
       await new Promise((resolve) => setTimeout(resolve, 50))
     }
   }

@@ -103,12 +103,12 @@ export interface RecoverDeps {
 
 /**
  * After an older copy of the database or of OpenFGA was put in place: ends whatever may have been ended,
- * redeemed or taken back since that copy was made. Nobody is answered from its first statement to its last,
- * in any process; each step may run twice, so that one which died is simply run again. On a database that is
- * sound it ends as much. Throws `conflict` where the clocks are apart. NOT undone, because nothing tells of
- * it: agents that were disabled and people that were barred since, accounts and clients that were changed,
- * passwords that were changed, passkeys that were removed, models and sources that were changed, access that
- * was removed from documents.
+ * redeemed or taken back since that copy was made. From its first statement to its last no process lets
+ * anybody in; a request that was let in before may still be answered. Each step may run twice, so that one
+ * which died is simply run again. On a database that is sound it ends as much. Throws `conflict` where the
+ * clocks are apart. NOT undone, because nothing tells of it: agents that were disabled and people that were
+ * barred since, accounts and clients that were changed, passwords that were changed, passkeys that were
+ * removed, models and sources that were changed, access that was removed from documents.
  * `docs/recovery.md` says what to do about it.
  */
 export async function recover(
