@@ -23,18 +23,26 @@ export async function listening(server: Server, options: ListeningOptions): Prom
   // Node's own closeAllConnections() knows no connection whose TLS handshake is not over. Once that is over,
   // its client keeps it as long as it likes: Node closes idle connections only as the end begins.
   const sockets = new Set<Socket>()
-  const open = new Set<ServerResponse>()
+  const open = new Map<Socket, Set<ServerResponse>>()
   let isEnding = false
   server.on('connection', (socket: Socket) => {
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
   })
-  server.prependListener('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
-    open.add(response)
-    if (isEnding) sayLast(response)
+  server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
+    const { socket } = request
+    const ofSocket = (open.get(socket) ?? new Set()).add(response)
+    open.set(socket, ofSocket)
+    // Node says only after this event that all of a question is there.
+    if (isEnding) process.nextTick(sayLast, ofSocket)
     response.once('close', () => {
-      open.delete(response)
-      if (isEnding) socket.end()
+      ofSocket.delete(response)
+      if (ofSocket.size > 0) return
+      open.delete(socket)
+      if (!isEnding) return
+      // What was sent and nobody has read would reset the connection, and the answer with it.
+      if (request.complete) socket.destroySoon()
+      else socket.end()
     })
   })
   server.listen(options.port, options.host)
@@ -44,7 +52,7 @@ export async function listening(server: Server, options: ListeningOptions): Prom
     async [Symbol.asyncDispose]() {
       const closed = once(server, 'close')
       isEnding = true
-      open.forEach(sayLast)
+      for (const ofSocket of open.values()) sayLast(ofSocket)
       // Closes the idle ones as well.
       server.close()
       const drainTimer = setTimeout(() => {
@@ -56,7 +64,12 @@ export async function listening(server: Server, options: ListeningOptions): Prom
   }
 }
 
-/** Whoever asks sends nothing more over this connection, where its head is not yet sent. */
-function sayLast(response: ServerResponse): void {
-  if (!response.headersSent) response.setHeader('connection', 'close')
+/**
+ * Whoever asks sends nothing more over this connection. Node closes it then at once: not where a part of the
+ * question is still on its way, or another question waits behind.
+ */
+function sayLast(ofSocket: ReadonlySet<ServerResponse>): void {
+  const [response] = ofSocket
+  if (response === undefined || ofSocket.size > 1) return
+  if (response.req.complete && !response.headersSent) response.setHeader('connection', 'close')
 }

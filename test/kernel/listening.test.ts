@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { Agent, createServer, type RequestListener, request } from 'node:http'
+import { Agent, createServer, type RequestListener, request, type ServerResponse } from 'node:http'
 import { createServer as createSecureServer } from 'node:https'
 import { connect, type Socket } from 'node:net'
 import { connect as connectSecurely } from 'node:tls'
@@ -95,6 +95,58 @@ test('answers what comes over a connection that it had accepted before it began 
   })
   expect(seconds).toBeLessThan(10)
 })
+
+test('an answer that comes before its question was all sent is read whole', async () => {
+  const server = createServer({ keepAliveTimeout }, (asked, response) => {
+    asked.on('error', () => undefined)
+    setTimeout(() => response.writeHead(413, { 'content-length': 20 }).end('z'.repeat(20)), 100)
+  })
+  const { port, [Symbol.asyncDispose]: end } = await listening(server, { host, port: 0, drainMs: 2_000 })
+  const socket = await silent(server, port)
+  socket.write('POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 60000000\r\n\r\n')
+  socket.write(Buffer.alloc(8_000_000))
+  const asked = once(server, 'request')
+  await asked
+  const ended = end()
+  // Whoever sends reads a moment later.
+  await new Promise((resolve) => setTimeout(resolve, 400))
+  let text = ''
+  socket.on('data', (part) => {
+    text += part
+  })
+  await expect.poll(() => text).toMatch(/^HTTP\/1\.1 413 .*z{20}$/s)
+  await ended
+})
+
+test.each(['/', '/streamed'])(
+  'both of two questions on one connection are answered, and then it is closed, whoever keeps its half open (%s)',
+  async (path) => {
+    const open: ServerResponse[] = []
+    const server = createServer({ keepAliveTimeout }, (asked, response) => {
+      if (asked.url === '/streamed') response.write('one')
+      open.push(response)
+    })
+    const { port, [Symbol.asyncDispose]: end } = await listening(server, { host, port: 0, drainMs: 20_000 })
+    const socket = connect({ host, port, allowHalfOpen: true })
+    onTestFinished(() => void socket.destroy())
+    let text = ''
+    socket.on('data', (part) => {
+      text += part
+    })
+    const question = (url: string) => `GET ${url} HTTP/1.1\r\nhost: x\r\n\r\n`
+    socket.write(question(path) + question('/second'))
+    await expect.poll(() => open.length).toBe(2)
+    const seconds = await secondsOf(async () => {
+      const ended = end()
+      open[0]?.end('FIRST')
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      open[1]?.end('SECOND')
+      await ended
+    })
+    await expect.poll(() => text).toMatch(/FIRST.*SECOND/s)
+    expect(seconds).toBeLessThan(10)
+  },
+)
 
 test('closes what has no answer once the time of open requests is over', async () => {
   const { listener, begun } = held()
