@@ -216,6 +216,7 @@ interface Said {
 /** People in front of browsers of their own, whom the tests in Python tell what to do. */
 async function openPeople(world: IssuerWorld) {
   const open = async (id: string) => world.service.approvals.oneOfMine('user:anne', id)
+  let later: Promise<void> | undefined
   const does: Readonly<Record<string, (said: Said) => Promise<unknown>>> = {
     enter: ({ uri, code, user }) =>
       enterCode(world, { data: { verificationUri: uri, userCode: code } }, { user, objects: lent[user] }),
@@ -241,13 +242,17 @@ async function openPeople(world: IssuerWorld) {
       return purpose
     },
     async 'decide-when-answered'({ id, answer }) {
-      void (async () => {
+      later = (async () => {
         while ((await open(id))?.state === 'info_requested') await delay(50)
         await decide(world.service, id, answer)
       })()
+      // Whoever forgets what was asked hears of it.
+      later.catch(() => undefined)
     },
     // Limits are for people, not for a file of tests: each begins with nothing asked.
     async forget() {
+      // Whoever asked hears of a decision before the one who decided does.
+      await later
       for (const table of ['approvals', 'approval_askers']) await world.database.query(`delete from ${table}`)
     },
   }
